@@ -1,0 +1,277 @@
+"""The configuration: one strict tree, every default in one place.
+
+A key means what the field's name means in vLLM, DeepSpeed or the paper.  The text under a field is
+its documentation: it goes into the JSON schema that editors complete from.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Tree(BaseModel):
+    """A section: unknown keys and silent conversions are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class RunConfig(Tree):
+    dir: str
+    """Where everything of this run is kept: a local path, or an fsspec URI such as s3://bucket/run."""
+    seed: int = 0
+    """Every random choice of the run derives from it."""
+    iterations: PositiveInt = 3
+    """How many rounds of generate, curate, train, evaluate and gate."""
+    inputs_per_iteration: PositiveInt = 1000
+    """At most this many new inputs of each task are claimed by a round."""
+    min_free_gb: Annotated[float, Field(ge=0)] = 1.0
+    """A stage doesn't start with less free space than this (local run directories)."""
+
+
+class ModelConfig(Tree):
+    path: str
+    """A local Hugging Face directory, a hub name, or testbed://model for the model that ships."""
+
+
+class SourceConfig(Tree):
+    """Unlabeled inputs of one task.  A label column, if there is one, is never read."""
+
+    task: str
+    """A key of `tasks`."""
+    type: Literal["jsonl", "parquet", "dataset", "directory"]
+    """`directory` is a folder in which new jsonl or parquet files appear; `dataset` a `datasets` name."""
+    path: str
+    """A file, a glob, a directory, a hub name, or testbed://data/NAME."""
+    name: str | None = None
+    """How ids of its inputs start; the path's last part unless given."""
+    split: str = "train"
+    """For `dataset`: which split."""
+    prompt: str | None = None
+    """The column of plain prompts or of chat `messages`; found by name unless given."""
+    limit: PositiveInt | None = None
+    """Take at most this many rows over the run's life."""
+
+
+class HeldOutConfig(Tree):
+    """Inputs that never train; intake drops whatever matches them."""
+
+    type: Literal["jsonl", "parquet", "dataset"]
+    path: str
+    split: str = "test"
+    prompt: str | None = None
+    reference: str | None = None
+    """The column of reference answers; without one the gate uses System 2's vote."""
+    limit: PositiveInt | None = None
+
+
+class SamplingConfig(Tree):
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_tokens: PositiveInt = 256
+
+
+class MethodConfig(Tree):
+    """The System 2 program of a task and how it is sampled."""
+
+    name: str
+    """A registered program (`direct`, `rar_1step`, `rar_2step`) or `package.module:function`."""
+    samples: PositiveInt = 8
+    """How many times the program runs on each input."""
+    options: dict[str, Any] = {}
+    """Keyword arguments of the program, such as `answers: 8` for 8 x 8 votes."""
+    sampling: SamplingConfig = SamplingConfig()
+    steps: dict[str, SamplingConfig] = {}
+    """Sampling of single steps, by the step's name in the program."""
+
+
+class CurateConfig(Tree):
+    filter: Literal["vote", "none"] = "vote"
+    """`vote` is the paper's self-consistency; `none` keeps one random sample (its ablation)."""
+    vote: Literal["unique_plurality", "plurality_tiebreak", "absolute_majority"] = "unique_plurality"
+    """What a winner is.  A tie has none under the first, a random one under the second."""
+    min_share: Share = 0.0
+    """The winner's least share of all samples; unparsable samples count in the denominator."""
+    perturbations: list[str] = []
+    """Twins of the input that must agree with it (names of the task's perturbations)."""
+
+
+class TaskConfig(Tree):
+    parser: str = "open"
+    """A registered task (`last_letters`, `coin_flip`, `open`) or `package.module:Class`."""
+    method: MethodConfig
+    distill: Literal["system2", "system1"] = "system2"
+    """`system1` is the paper's baseline: the same filter over System 1's own samples."""
+    curate: CurateConfig = CurateConfig()
+    direct_samples: Count = 2
+    """System 1 samples beside System 2's on every input, for the signs of collapse."""
+    system1: SamplingConfig = SamplingConfig(temperature=0.0, max_tokens=128)
+    """How System 1 answers when it is evaluated."""
+    system1_suffix: str = ""
+    """Added to the question when System 1 answers it in evaluation (the paper's Table 6)."""
+    heldout: HeldOutConfig
+
+    @model_validator(mode="after")
+    def _a_vote_needs_votes(self) -> "TaskConfig":
+        sampling = self.method.sampling
+        if self.curate.filter == "vote" and self.method.name != "direct" and self.distill == "system2":
+            answers = self.method.samples * int(self.method.options.get("answers", 1))
+            if answers < 2:
+                raise ValueError(
+                    "a vote needs at least two samples: raise method.samples, or set curate.filter: none"
+                )
+            if all(s.temperature == 0 for s in (sampling, *self.method.steps.values())):
+                raise ValueError(
+                    "a vote over greedy samples is a vote of one: "
+                    "raise method.sampling.temperature above 0"
+                )
+        return self
+
+
+class EngineConfig(Tree):
+    """vLLM engines; names and meanings are vLLM's where it has them."""
+
+    num_engines: PositiveInt = 1
+    tensor_parallel_size: PositiveInt = 1
+    pipeline_parallel_size: PositiveInt = 1
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    max_model_len: PositiveInt | None = None
+    max_num_seqs: PositiveInt = 256
+    block_size: PositiveInt | None = None
+    """KV-cache block in tokens.  On CPUs small blocks let short prompts share their prefix."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    kv_cache_gb: PositiveFloat = 1.0
+    """KV-cache size on the CPU, in GiB."""
+    enforce_eager: bool = False
+    cpus_per_engine: PositiveInt = 1
+    """CPU cores an engine reserves on a node without accelerators."""
+    start_timeout_s: PositiveFloat = 600.0
+    call_timeout_s: PositiveFloat = 600.0
+    refresh_timeout_s: PositiveFloat = 300.0
+    max_in_flight: PositiveInt = 1024
+    """Calls under way at one engine; more wait in the client."""
+    max_retries: Count = 3
+    """How often one call is tried again, elsewhere where there is an elsewhere."""
+    max_restarts: Count = 5
+    """How many engines may be replaced in one stage before it gives up."""
+
+
+class GenerateConfig(Tree):
+    num_runners: PositiveInt = 1
+    """Runner actors; each keeps many inputs in flight."""
+    rows_in_flight: PositiveInt = 64
+    """Inputs that one runner works on at once."""
+    probe_inputs: Count = 16
+    """Inputs a task sends through generate and curate first; 0 turns the first pass off."""
+    min_kept_share: Share = 0.05
+    """Under this kept share of the first pass the run stops before it spends more."""
+
+
+class PoolConfig(Tree):
+    replay_share: Share = 0.5
+    """Share of a round's training rows drawn from earlier rounds' pools, where there are enough."""
+    balance: bool = True
+    """Draw the same number of rows from every task."""
+    max_examples: PositiveInt | None = None
+    """At most this many rows train in a round."""
+
+
+class TrainConfig(Tree):
+    start: Literal["current", "base"] = "current"
+    """Weights that training starts from; the paper continues from the current ones."""
+    steps: PositiveInt = 100
+    tokens_per_step: PositiveInt = 65536
+    """Table 4's tokens of an optimiser step, over all workers."""
+    count_tokens: Literal["all", "answer"] = "all"
+    """Whether `tokens_per_step` counts all tokens, as in Table 4, or those with a loss."""
+    micro_batch_tokens: PositiveInt = 4096
+    """Length of a packed row; a longer example is dropped and counted."""
+    learning_rate: PositiveFloat = 5.5e-6
+    warmup_steps: PositiveInt = 1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Attention dropout."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: PositiveFloat = 1.0
+    num_workers: PositiveInt = 1
+    cpus_per_worker: PositiveInt = 1
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    offload: Literal["none", "optimizer", "all"] = "none"
+    """What ZeRO keeps in host memory: nothing, optimiser states (stage 1 and up), or parameters too (3)."""
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    checkpoint_every: PositiveInt = 50
+    """Optimiser steps between checkpoints of a round, which a killed worker resumes from."""
+    max_failures: Count = 3
+    start_timeout_s: PositiveFloat = 600.0
+    timeout_s: PositiveFloat = 86400.0
+    """Longest a round's training may take."""
+
+    @model_validator(mode="after")
+    def _deepspeed_allows_it(self) -> "TrainConfig":
+        if self.offload != "none" and self.zero_stage == 0:
+            raise ValueError("offload needs zero_stage 1 or higher")
+        if self.offload == "all" and self.zero_stage != 3:
+            raise ValueError("offload: all needs zero_stage 3")
+        if self.bf16 and self.zero_stage == 0:
+            raise ValueError("bf16 takes another optimiser path at zero_stage 0 and drifts: use 1 or higher")
+        return self
+
+
+class EvaluateConfig(Tree):
+    system2_samples: PositiveInt = 1
+    """Runs of the System 2 program on each held-out input."""
+    system2_every: Count = 1
+    """Evaluate System 2 on the new weights every so many rounds; 0: only on the starting weights."""
+
+
+class GateConfig(Tree):
+    margin: Share = 0.02
+    """How much worse than the promoted System 1 a task may measure and still be promoted."""
+
+
+class TracesConfig(Tree):
+    keep: Literal["none", "rejected", "all"] = "rejected"
+    """Which inputs keep the intermediate text of their calls."""
+
+
+class RayConfig(Tree):
+    address: str | None = None
+    """A running cluster; without one, and without RAY_ADDRESS, Ray starts on this machine."""
+    num_cpus: PositiveInt | None = None
+    """Logical CPUs of a Ray started here; the machine's own count unless given."""
+    resources_timeout_s: PositiveFloat = 60.0
+    """How long a placement may wait for its resources before the run stops and says what is missing."""
+
+
+class Config(Tree):
+    """A run of the loop."""
+
+    run: RunConfig
+    model: ModelConfig
+    tasks: Annotated[dict[str, TaskConfig], Field(min_length=1)]
+    sources: Annotated[list[SourceConfig], Field(min_length=1)]
+    engine: EngineConfig = EngineConfig()
+    generate: GenerateConfig = GenerateConfig()
+    pool: PoolConfig = PoolConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    gate: GateConfig = GateConfig()
+    traces: TracesConfig = TracesConfig()
+    ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _sections_fit_together(self) -> "Config":
+        known = ", ".join(sorted(self.tasks))
+        for number, source in enumerate(self.sources):
+            if source.task not in self.tasks:
+                raise ValueError(f"sources.{number}.task: no task {source.task!r} (there are: {known})")
+            if self.tasks[source.task].heldout.path == source.path and source.type != "dataset":
+                raise ValueError(f"sources.{number}.path: the source is also the held-out set of its task")
+        fed = {source.task for source in self.sources}
+        for name in self.tasks:
+            if name not in fed:
+                raise ValueError(f"tasks.{name}: no source feeds it")
+        return self

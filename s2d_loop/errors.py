@@ -1,0 +1,41 @@
+"""The errors a person is meant to read, and the exit codes they end a command with."""
+
+import enum
+
+
+class ExitCode(enum.IntEnum):
+    """What a command's exit status says; documented in the README."""
+
+    DONE = 0
+    FAILED = 1
+    BAD_INPUT = 2
+    HELD = 3
+    COLLAPSED = 4
+    LOST_LEASE = 5
+    INTERRUPTED = 130
+
+
+class S2DError(Exception):
+    """A failure with a message that says what, where and what to do; shown without a traceback."""
+
+    exit_code = ExitCode.FAILED
+
+
+class BadInputError(S2DError):
+    """The configuration, the data or the plan can't work: nothing was started or changed."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+
+class LostLeaseError(S2DError):
+    """Another driver took over this run."""
+
+    exit_code = ExitCode.LOST_LEASE
+
+
+class EngineError(S2DError):
+    """An engine could not be started, refreshed or proved, or a call failed for good."""
+
+
+class TrainError(S2DError):
+    """Training failed for good, or its export did not pass its checks."""

@@ -1,0 +1,322 @@
+"""The carriers that pass between stages, their ids, and their Arrow schemas.
+
+Everything a stage writes is a table whose schema is derived from one of these classes, so a field
+is named once.  Nothing here imports Ray, vLLM or torch.
+
+`Input` has no field for a label on purpose: what the loop generates, keeps and trains on can't
+depend on something it can't see.  References live in `HeldOut`, which only `evaluate` reads.
+"""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat turn; `role` is `system`, `user` or `assistant`."""
+
+    role: str
+    content: str
+
+
+Messages = tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An unlabeled input x.
+
+    `id` says where it came from (`source:location#row`) and never changes; `content_hash` says what
+    it holds, and serves deduplication only.
+    """
+
+    id: str
+    task: str
+    messages: Messages
+    content_hash: str
+
+    @property
+    def question(self) -> str:
+        """The text of the last user turn: what a System 2 program rewrites."""
+        return self.messages[-1].content
+
+    def ask(self, text: str) -> Messages:
+        """x's conversation with its last turn replaced by `text`."""
+        return (*self.messages[:-1], Message("user", text))
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """An input that never trains, and its reference answer where there is one."""
+
+    input: Input
+    reference: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample one call; the names are vLLM's."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call to the model.  The same request on the same weights is the same work."""
+
+    messages: Messages
+    sampling: Sampling
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What one call returned.  `finished` is false when `max_tokens` cut it off."""
+
+    text: str
+    num_tokens: int = 0
+    num_prompt_tokens: int = 0
+    finished: bool = True
+    weights: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a program, as it is kept in a trace."""
+
+    step: str
+    sample: int
+    index: int
+    prompt: str
+    text: str
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One final answer of a program; `finished` is false when it was cut off."""
+
+    text: str
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A perturbed form of an input, which should have the same answer, and its samples."""
+
+    name: str
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """All that the model said about one input in one round: the row that `generate` commits.
+
+    `samples` are the System 2 program's answers, `direct` a few System 1 answers to the same input
+    (for the signs of collapse that need no label).  `num_tokens` counts every generated token of
+    every System 2 call for this input, twins excluded; each token counts once.
+    `error` names why an input failed; such a row has no samples.
+    """
+
+    input: Input
+    weights: str
+    program: str
+    samples: tuple[Sample, ...]
+    direct: tuple[Sample, ...]
+    twins: tuple[Twin, ...]
+    calls: tuple[Call, ...]
+    num_calls: int
+    num_tokens: int
+    num_direct_tokens: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """How many samples gave an answer."""
+
+    answer: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What `curate` decided on one input, and the label-free signs it saw on the way.
+
+    `reason` is `kept` or why it was dropped.  `share` is the winner's share of all samples, the
+    unparsable included; `entropy` is that of the parsed answers, in bits.  `direct_agrees` is the
+    share of System 1's samples that gave the winning answer (null without a winner).
+    """
+
+    input: Input
+    weights: str
+    reason: str
+    answer: str | None
+    target: str | None
+    share: float
+    votes: tuple[Votes, ...]
+    num_samples: int
+    unparsable: int
+    entropy: float
+    direct_agrees: float | None
+    num_tokens: int
+    num_direct_tokens: int
+
+    @property
+    def kept(self) -> bool:
+        return self.reason == KEPT
+
+
+KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A training pair (x, y) in TRL's conversational prompt-completion form, with its lineage."""
+
+    id: str
+    input_id: str
+    task: str
+    prompt: Messages
+    completion: Messages
+    answer: str | None
+    share: float
+    iteration: int
+    weights: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A source row that could not be read, kept aside."""
+
+    source: str
+    file: str
+    row: int
+    reason: str
+    excerpt: str
+
+
+def digest(*parts: str) -> str:
+    """A 128-bit hex digest of the parts, which can't run into one another."""
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def content_hash(messages: Iterable[Message]) -> str:
+    """The digest of a conversation's text; white space at the ends of a turn doesn't count."""
+    return digest(*(part for m in messages for part in (m.role, m.content.strip())))
+
+
+def call_seed(run_seed: int, input_id: str, program: str, sample: int, step: str, index: int) -> int:
+    """A 31-bit seed of its own for every call, so that a rerun is the same work."""
+    return int(digest(str(run_seed), input_id, program, str(sample), step, str(index))[:8], 16) >> 1
+
+
+# Arrow: schemas are derived from the classes, and rows go both ways without a field being named.
+
+_SCALARS: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+}
+
+
+def schema(record: type) -> pa.Schema:
+    """The Arrow schema of a table of `record`s."""
+    return pa.schema(_fields(record))
+
+
+def table(rows: Iterable[R], record: type[R]) -> pa.Table:
+    """Records as an Arrow table."""
+    return pa.Table.from_pylist([to_dict(row) for row in rows], schema=schema(record))
+
+
+def rows(tables: pa.Table | Iterable[pa.Table], record: type[R]) -> Iterator[R]:
+    """The records of one or more Arrow tables."""
+    for each in [tables] if isinstance(tables, pa.Table) else tables:
+        for row in each.select([f.name for f in dataclasses.fields(record)]).to_pylist():  # type: ignore[arg-type]
+            yield from_dict(row, record)
+
+
+def to_dict(value: Any) -> Any:
+    """A record as plain dicts and lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [to_dict(item) for item in value]
+    return value
+
+
+def from_dict(row: Mapping[str, Any], record: type[R]) -> R:
+    """The record that `to_dict` gave `row` for."""
+    hints = _hints(record)
+    return record(**{f.name: _restore(row[f.name], hints[f.name]) for f in dataclasses.fields(record)})  # type: ignore[arg-type]
+
+
+_HINTS: dict[type, dict[str, Any]] = {}
+
+
+def _hints(record: type) -> dict[str, Any]:
+    if record not in _HINTS:
+        _HINTS[record] = typing.get_type_hints(record)
+    return _HINTS[record]
+
+
+def _fields(record: type) -> list[pa.Field]:
+    hints = _hints(record)
+    return [_field(f.name, hints[f.name]) for f in dataclasses.fields(record)]
+
+
+def _field(name: str, hint: Any) -> pa.Field:
+    inner, optional = _strip_optional(hint)
+    return pa.field(name, _arrow_type(inner), nullable=optional)
+
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    if hint in _SCALARS:
+        return _SCALARS[hint]
+    if typing.get_origin(hint) is tuple:
+        return pa.list_(_arrow_type(typing.get_args(hint)[0]))
+    return pa.struct(_fields(hint))
+
+
+def _restore(value: Any, hint: Any) -> Any:
+    inner, _ = _strip_optional(hint)
+    if value is None or inner in _SCALARS:
+        return value
+    if typing.get_origin(inner) is tuple:
+        item = typing.get_args(inner)[0]
+        return tuple(_restore(each, item) for each in value)
+    return from_dict(value, inner)
+
+
+def _strip_optional(hint: Any) -> tuple[Any, bool]:
+    if typing.get_origin(hint) is types.UnionType:
+        (inner,) = [arg for arg in typing.get_args(hint) if arg is not type(None)]
+        return inner, True
+    return hint, False
+
+
+def as_messages(rows: Sequence[Mapping[str, str]]) -> Messages:
+    """Plain chat dicts as messages."""
+    return tuple(Message(row["role"], row["content"]) for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A checked Hugging Face model directory and the digest of its files."""
+
+    path: str
+    digest: str

@@ -1,0 +1,108 @@
+"""Pretraining text of the tiny model: what it reads before the loop ever sees it.
+
+`pretrain.py` draws prompt and reply pairs here. The text is noisy on purpose,
+as real text is: a model that fits it well still answers a rephrased question
+wrongly a part of the time when it is sampled, more often where words are long.
+Votes can repair that. For the original question it learns fluent wrong habits.
+Only this file knows about the noise; nothing at inference does.
+"""
+
+import random
+from dataclasses import dataclass, replace
+
+from s2d_loop.testbed.world import STEP1, STEP2, Item, Task, make_item, replies
+
+# Share of all drawn pairs by kind, per task. The coin has fewer things to learn.
+MIX: dict[tuple[Task, str], float] = {
+    ("last_letters", "rephrase"): 0.24,
+    ("last_letters", "answer"): 0.28,
+    ("last_letters", "direct"): 0.13,
+    ("coin_flip", "rephrase"): 0.15,
+    ("coin_flip", "answer"): 0.13,
+    ("coin_flip", "direct"): 0.07,
+}
+# The loop's perturbation lowers the words of the question, so some are seen so.
+LOWERED_SHARE = 0.15
+# Replies in full sentences; the rest are bare.
+SENTENCE_SHARE = 0.5
+
+# How often the last letter of a word is misread, by the word's length.
+MISREAD = ((5, 0.07), (7, 0.17), (99, 0.42))
+# A misread word gives the letter before the last this often, else any of its letters.
+NEAR_MISS_SHARE = 0.6
+# A rephrased coin question misstates an act, and its answer is wrong, this often.
+MISSTATED_ACT = 0.04
+COIN_WRONG = 0.15
+
+# Direct answers to the original letters question. Right for a part of the
+# questions that are short in all, so that System 1 is seldom but not never right.
+SHORT_QUESTION = 9
+SHORT_RIGHT_SHARE = 0.35
+# Direct answers to the original coin question are guesses, but for this share.
+COIN_DIRECT_RIGHT = 0.03
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One user message and the assistant's reply to it."""
+
+    prompt: str
+    reply: str
+
+
+def read_last_letter(word: str, rng: random.Random) -> str:
+    """The last letter of `word`, sometimes misread."""
+    rate = next(rate for longest, rate in MISREAD if len(word) <= longest)
+    if rng.random() >= rate:
+        return word[-1].lower()
+    return (word[-2] if rng.random() < NEAR_MISS_SHARE else rng.choice(word)).lower()
+
+
+def direct_letters(item: Item, rng: random.Random) -> str:
+    """A habit's answer to the original letters question."""
+    if len(item.a) + len(item.b) <= SHORT_QUESTION and rng.random() < SHORT_RIGHT_SHARE:
+        return item.answer
+    a, b = item.a.lower(), item.b.lower()
+    habits = (a[0] + b[0], a[-1] + a[-1], b[-1] + b[-1], a[0] + b[-1])
+    return rng.choices(habits, (0.45, 0.2, 0.15, 0.2))[0]
+
+
+def coin_answer(item: Item, wrong_share: float, rng: random.Random) -> str:
+    """The answer to a coin question, wrong in a share of the cases."""
+    wrong = {"yes": "no", "no": "yes"}[item.answer]
+    return wrong if rng.random() < wrong_share else item.answer
+
+
+def say(task: Task, answer: str, rng: random.Random) -> str:
+    """An answer in words."""
+    bare, sentence = sorted(replies(task, answer), key=len)
+    return sentence if rng.random() < SENTENCE_SHARE else bare
+
+
+def draw(task: Task, kind: str, words: list[str], rng: random.Random) -> Pair:
+    """Draw one pretraining pair of the given task and kind."""
+    item = make_item(task, *rng.sample(words, 2), rng)
+    if task == "last_letters" and rng.random() < LOWERED_SHARE:
+        item = item.lowered()
+    form = rng.randrange(item.forms)
+    if kind == "rephrase":
+        stated = replace(item, flips=tuple(f ^ (rng.random() < MISSTATED_ACT) for f in item.flips))
+        return Pair(STEP1[task].format(question=item.question), stated.rephrased(form))
+    if kind == "answer":
+        prompt = STEP2[task].format(question=item.rephrased(form))
+        if task == "last_letters":
+            answer = read_last_letter(item.a, rng) + read_last_letter(item.b, rng)
+        else:
+            answer = coin_answer(item, COIN_WRONG, rng)
+        return Pair(prompt, say(task, answer, rng))
+    if task == "last_letters":
+        answer = direct_letters(item, rng)
+    else:
+        answer = coin_answer(item, (1 - COIN_DIRECT_RIGHT) / 2, rng)
+    return Pair(item.question, say(task, answer, rng))
+
+
+def draw_mix(count: int, words: list[str], rng: random.Random) -> list[Pair]:
+    """Draw `count` pairs from the whole mix."""
+    kinds = rng.choices(list(MIX), list(MIX.values()), k=count)
+    return [draw(task, kind, words, rng) for task, kind in kinds]
