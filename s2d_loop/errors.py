@@ -39,3 +39,7 @@ class EngineError(S2DError):
 
 class TrainError(S2DError):
     """Training failed for good, or its export did not pass its checks."""
+
+
+class RequestError(S2DError):
+    """One request can't be served whatever engine it goes to; it costs its own input only."""

@@ -144,6 +144,14 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """The intermediate text of an input's calls: kept apart, and only as long as `traces.keep` says."""
+
+    input_id: str
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Votes:
     """How many samples gave an answer."""
 
@@ -180,6 +188,23 @@ class Verdict:
 
 
 KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One answer to one held-out input.
+
+    `correct` compares with the reference; where there is none, with the answer that System 2 gave on
+    the starting weights, and it is null where that is missing too.
+    """
+
+    input_id: str
+    task: str
+    system: str
+    answer: str | None
+    correct: bool | None
+    text: str
+    num_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,23 +4,41 @@ A key means what the field's name means in vLLM, DeepSpeed or the paper.  The te
 its documentation: it goes into the JSON schema that editors complete from.
 """
 
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+TaskName = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")]
+SourceName = Annotated[str, Field(pattern="^[A-Za-z0-9_.-]+$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 
 
 class Tree(BaseModel):
-    """A section: unknown keys and silent conversions are errors."""
+    """A section: unknown keys and silent conversions are errors.
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    A rule about several keys is a validator.  It reports all it finds in one ValueError, a line
+    each, and starts a line with the key (seen from its section) that the line is about.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+def _raise(problems: list[str]) -> None:
+    if problems:
+        raise ValueError("\n".join(problems))
 
 
 class RunConfig(Tree):
     dir: str
     """Where everything of this run is kept: a local path, or an fsspec URI such as s3://bucket/run."""
+    weights_dir: str | None = None
+    """Where weights are kept: a directory that every node can read.  Under run.dir unless given."""
     seed: int = 0
     """Every random choice of the run derives from it."""
     iterations: PositiveInt = 3
@@ -29,6 +47,14 @@ class RunConfig(Tree):
     """At most this many new inputs of each task are claimed by a round."""
     min_free_gb: Annotated[float, Field(ge=0)] = 1.0
     """A stage doesn't start with less free space than this (local run directories)."""
+
+    @model_validator(mode="after")
+    def _weights_are_files(self) -> "RunConfig":
+        if "://" in self.dir and not self.dir.startswith("file://") and self.weights_dir is None:
+            raise ValueError(
+                "run.weights_dir: with run.dir on an object store, name a directory that every node can read"
+            )
+        return self
 
 
 class ModelConfig(Tree):
@@ -45,8 +71,10 @@ class SourceConfig(Tree):
     """`directory` is a folder in which new jsonl or parquet files appear; `dataset` a `datasets` name."""
     path: str
     """A file, a glob, a directory, a hub name, or testbed://data/NAME."""
-    name: str | None = None
-    """How ids of its inputs start; the path's last part unless given."""
+    name: SourceName | None = None
+    """How ids of its inputs start; the path's last part, without its suffix, unless given."""
+    subset: str | None = None
+    """For `dataset`: which configuration, such as `main` of openai/gsm8k."""
     split: str = "train"
     """For `dataset`: which split."""
     prompt: str | None = None
@@ -54,12 +82,23 @@ class SourceConfig(Tree):
     limit: PositiveInt | None = None
     """Take at most this many rows over the run's life."""
 
+    @property
+    def source_name(self) -> str:
+        """How ids of its inputs start: its name, or what its path ends with."""
+        if self.name is not None:
+            return self.name
+        parts = [part for part in PurePosixPath(self.path).parts if not set("*?[") & set(part)]
+        last = parts[-1] if parts else "files"
+        return re.sub(r"[^A-Za-z0-9_.-]", "_", re.sub(r"\.(jsonl|json|parquet)$", "", last)) or "files"
+
 
 class HeldOutConfig(Tree):
     """Inputs that never train; intake drops whatever matches them."""
 
     type: Literal["jsonl", "parquet", "dataset"]
     path: str
+    subset: str | None = None
+    """For `dataset`: which configuration, such as `main` of openai/gsm8k."""
     split: str = "test"
     prompt: str | None = None
     reference: str | None = None
@@ -115,18 +154,23 @@ class TaskConfig(Tree):
 
     @model_validator(mode="after")
     def _a_vote_needs_votes(self) -> "TaskConfig":
-        sampling = self.method.sampling
-        if self.curate.filter == "vote" and self.method.name != "direct" and self.distill == "system2":
-            answers = self.method.samples * int(self.method.options.get("answers", 1))
-            if answers < 2:
-                raise ValueError(
-                    "a vote needs at least two samples: raise method.samples, or set curate.filter: none"
-                )
-            if all(s.temperature == 0 for s in (sampling, *self.method.steps.values())):
-                raise ValueError(
-                    "a vote over greedy samples is a vote of one: "
-                    "raise method.sampling.temperature above 0"
-                )
+        method = self.method
+        if self.curate.filter != "vote" or method.name == "direct" or self.distill == "system1":
+            return self
+        answers = method.options.get("answers", 1)
+        if type(answers) is not int or answers < 1:
+            raise ValueError(f"method.options.answers: wanted a whole number above 0, got {answers!r}")
+        problems = []
+        if method.samples * answers < 2:
+            problems.append(
+                "method.samples: a vote needs at least two samples: raise it, or set curate.filter: none"
+            )
+        if all(each.temperature == 0 for each in (method.sampling, *method.steps.values())):
+            problems.append(
+                "method.sampling.temperature: a vote over greedy samples is a vote of one: "
+                "raise it above 0, or set curate.filter: none"
+            )
+        _raise(problems)
         return self
 
 
@@ -172,8 +216,8 @@ class GenerateConfig(Tree):
 class PoolConfig(Tree):
     replay_share: Share = 0.5
     """Share of a round's training rows drawn from earlier rounds' pools, where there are enough."""
-    balance: bool = True
-    """Draw the same number of rows from every task."""
+    balance: Share = 0.5
+    """Tasks get training rows in proportion to (their rows) ** balance: 1 as they come, 0 all alike."""
     max_examples: PositiveInt | None = None
     """At most this many rows train in a round."""
 
@@ -210,13 +254,20 @@ class TrainConfig(Tree):
     """Longest a round's training may take."""
 
     @model_validator(mode="after")
-    def _deepspeed_allows_it(self) -> "TrainConfig":
+    def _keys_fit_together(self) -> "TrainConfig":
+        problems = []
         if self.offload != "none" and self.zero_stage == 0:
-            raise ValueError("offload needs zero_stage 1 or higher")
-        if self.offload == "all" and self.zero_stage != 3:
-            raise ValueError("offload: all needs zero_stage 3")
+            problems.append("offload: needs zero_stage 1 or higher")
+        elif self.offload == "all" and self.zero_stage != 3:
+            problems.append("offload: all needs zero_stage 3")
         if self.bf16 and self.zero_stage == 0:
-            raise ValueError("bf16 takes another optimiser path at zero_stage 0 and drifts: use 1 or higher")
+            problems.append("bf16: takes another optimiser path at zero_stage 0 and drifts: use 1 or higher")
+        if self.warmup_steps > self.steps:
+            problems.append(
+                f"warmup_steps: {self.warmup_steps} is more than the {self.steps} steps of a round, "
+                "so the learning rate would never be reached"
+            )
+        _raise(problems)
         return self
 
 
@@ -251,7 +302,7 @@ class Config(Tree):
 
     run: RunConfig
     model: ModelConfig
-    tasks: Annotated[dict[str, TaskConfig], Field(min_length=1)]
+    tasks: Annotated[dict[TaskName, TaskConfig], Field(min_length=1)]
     sources: Annotated[list[SourceConfig], Field(min_length=1)]
     engine: EngineConfig = EngineConfig()
     generate: GenerateConfig = GenerateConfig()
@@ -264,14 +315,74 @@ class Config(Tree):
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> "Config":
-        known = ", ".join(sorted(self.tasks))
-        for number, source in enumerate(self.sources):
-            if source.task not in self.tasks:
-                raise ValueError(f"sources.{number}.task: no task {source.task!r} (there are: {known})")
-            if self.tasks[source.task].heldout.path == source.path and source.type != "dataset":
-                raise ValueError(f"sources.{number}.path: the source is also the held-out set of its task")
-        fed = {source.task for source in self.sources}
-        for name in self.tasks:
-            if name not in fed:
-                raise ValueError(f"tasks.{name}: no source feeds it")
+        _raise(list(misfits(self.tasks, self.sources, self.engine)))
         return self
+
+
+def misfits(
+    tasks: Mapping[str, TaskConfig | None],
+    sources: Sequence[SourceConfig | None],
+    engine: EngineConfig | None,
+) -> Iterator[str]:
+    """What the sections say against one another, a line each that starts with the key.
+
+    A section that is wrong in itself comes as None, so that one mistake doesn't hide another.
+    """
+    yield from _wrong_feeds(tasks, sources)
+    yield from _doubled_names(sources)
+    if engine is not None and engine.max_model_len is not None:
+        yield from _answers_too_long(tasks, engine.max_model_len)
+
+
+def _wrong_feeds(
+    tasks: Mapping[str, TaskConfig | None], sources: Sequence[SourceConfig | None]
+) -> Iterator[str]:
+    known = ", ".join(sorted(tasks))
+    for number, source in enumerate(sources):
+        if source is None:
+            continue
+        if source.task not in tasks:
+            yield f"sources.{number}.task: no task {source.task!r} (there are: {known})"
+        for name, task in tasks.items():
+            if task is not None and _same_rows(source, task.heldout):
+                yield (
+                    f"sources.{number}.path: this is also the held-out set of tasks.{name}, "
+                    "and held-out inputs never train: give one of the two another file or split"
+                )
+    fed = {source.task for source in sources if source is not None}
+    for name in tasks:
+        if name not in fed and None not in sources:
+            yield f"tasks.{name}: no source feeds it: add one with `task: {name}` under sources"
+
+
+def _same_rows(source: SourceConfig, heldout: HeldOutConfig) -> bool:
+    if source.type == heldout.type == "dataset":
+        return (source.path, source.subset, source.split) == (heldout.path, heldout.subset, heldout.split)
+    return source.path == heldout.path
+
+
+def _doubled_names(sources: Sequence[SourceConfig | None]) -> Iterator[str]:
+    first: dict[str, int] = {}
+    for number, source in enumerate(sources):
+        if source is None:
+            continue
+        other = first.setdefault(source.source_name, number)
+        if other != number:
+            yield (
+                f"sources.{number}.name: its inputs' ids would start with {source.source_name!r} "
+                f"like those of sources.{other}: give one of them another `name`"
+            )
+
+
+def _answers_too_long(tasks: Mapping[str, TaskConfig | None], max_model_len: int) -> Iterator[str]:
+    for name, task in tasks.items():
+        if task is None:
+            continue
+        places = {"method.sampling": task.method.sampling, "system1": task.system1}
+        places |= {f"method.steps.{step}": sampling for step, sampling in task.method.steps.items()}
+        for place, sampling in places.items():
+            if sampling.max_tokens >= max_model_len:
+                yield (
+                    f"tasks.{name}.{place}.max_tokens: {sampling.max_tokens} leaves no room for a prompt "
+                    f"in engine.max_model_len {max_model_len}: lower it, or raise max_model_len"
+                )

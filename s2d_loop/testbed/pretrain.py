@@ -72,12 +72,16 @@ def build_model(vocab_size: int, tokenizer: PreTrainedTokenizerBase) -> LlamaFor
     return LlamaForCausalLM(config)
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, pair: Pair) -> tuple[list[int], int]:
-    """A pair's token ids through the chat template, and how many belong to the prompt."""
-    user = {"role": "user", "content": pair.prompt}
-    prompt = tokenizer.apply_chat_template([user], add_generation_prompt=True, tokenize=False)
-    ids = tokenizer(prompt + pair.reply + tokenizer.eos_token).input_ids
-    return ids, len(tokenizer(prompt).input_ids)
+def encode(tokenizer: PreTrainedTokenizerBase, pairs: list[Pair]) -> list[tuple[list[int], int]]:
+    """Token ids of each pair through the chat template, and how many are the prompt's."""
+    chats = [[{"role": "user", "content": pair.prompt}] for pair in pairs]
+    prompts = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
+    replies = tokenizer([pair.reply + tokenizer.eos_token for pair in pairs]).input_ids
+    # The prompt ends in a special token, so the two parts tokenize apart.
+    return [
+        (prompt + reply, len(prompt))
+        for prompt, reply in zip(tokenizer(prompts).input_ids, replies, strict=True)
+    ]
 
 
 def collate(rows: list[tuple[list[int], int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -91,13 +95,13 @@ def collate(rows: list[tuple[list[int], int]], pad: int) -> tuple[torch.Tensor, 
     return inputs, labels
 
 
-def reply_losses(
-    model: LlamaForCausalLM, inputs: torch.Tensor, labels: torch.Tensor
-) -> torch.Tensor:
-    """Loss of every label, zero where there is none."""
-    logits = model(input_ids=inputs).logits[:, :-1]
+def reply_loss(model: LlamaForCausalLM, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Summed loss of the labels; the head runs only where there is one."""
+    hidden = model.model(input_ids=inputs).last_hidden_state[:, :-1]
+    targets = labels[:, 1:]
+    chosen = targets != IGNORED
     return functional.cross_entropy(
-        logits.transpose(1, 2), labels[:, 1:], ignore_index=IGNORED, reduction="none"
+        model.lm_head(hidden[chosen]), targets[chosen], reduction="sum"
     )
 
 
@@ -124,13 +128,13 @@ def train(
     model.train()
     for step in range(recipe.steps):
         pairs = draw_mix(recipe.pairs_per_step, words, rng)
-        rows = sorted((encode(tokenizer, pair) for pair in pairs), key=lambda row: len(row[0]))
+        rows = sorted(encode(tokenizer, pairs), key=lambda row: len(row[0]))
         num_labels = sum(len(ids) - prompt for ids, prompt in rows)
         size = math.ceil(len(rows) / recipe.parts)
         total = 0.0
         for first in range(0, len(rows), size):
             inputs, labels = collate(rows[first : first + size], tokenizer.pad_token_id)
-            loss = reply_losses(model, inputs, labels).sum() / num_labels
+            loss = reply_loss(model, inputs, labels) / num_labels
             loss.backward()
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)

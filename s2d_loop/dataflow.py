@@ -1,0 +1,142 @@
+"""How rows are spread over processes: Ray Data on a cluster, or this process.
+
+`RayDataflow` keeps many inputs in flight in runner actors and gives rows back in the order they went
+in.  `LocalDataflow` does the same work in one process; with scripted engines it carries the fault
+tests and the simulation.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from s2d_loop.config import GenerateConfig
+from s2d_loop.errors import S2DError
+from s2d_loop.generate import CallModel, Plan, generate
+from s2d_loop.records import Generation, Input, rows, schema, table
+
+ClientFactory = Callable[[], CallModel]
+"""Builds, inside a runner, what its calls go through.  Has to be picklable."""
+
+TableMap = Callable[[pa.Table], pa.Table]
+
+_ROWS_PER_TASK = 8
+"""Inputs a runner receives together: small, since a batch goes back when its slowest row is done."""
+
+
+class Dataflow(Protocol):
+    """Applies work to tables of rows; output order is input order."""
+
+    def generate(
+        self, inputs: Iterable[pa.Table], plans: Mapping[str, Plan], clients: ClientFactory
+    ) -> Iterator[pa.Table]:
+        """Tables of `Input` to tables of `Generation`, a row for a row."""
+
+    def map(self, tables: Iterable[pa.Table], fn: TableMap) -> Iterator[pa.Table]:
+        """`fn` over batches of rows."""
+
+
+class LocalDataflow:
+    """Everything in this process."""
+
+    def __init__(self, config: GenerateConfig) -> None:
+        self._config = config
+
+    def generate(
+        self, inputs: Iterable[pa.Table], plans: Mapping[str, Plan], clients: ClientFactory
+    ) -> Iterator[pa.Table]:
+        for each in inputs:
+            yield asyncio.run(_generate_table(each, plans, clients(), self._config.rows_in_flight))
+
+    def map(self, tables: Iterable[pa.Table], fn: TableMap) -> Iterator[pa.Table]:
+        return map(fn, tables)
+
+
+async def _generate_table(
+    inputs: pa.Table, plans: Mapping[str, Plan], call_model: CallModel, rows_in_flight: int
+) -> pa.Table:
+    room = asyncio.Semaphore(rows_in_flight)
+
+    async def one(x: Input) -> Generation:
+        async with room:
+            return await generate(x, plans[x.task], call_model)
+
+    return table(await asyncio.gather(*(one(x) for x in rows(inputs, Input))), Generation)
+
+
+class Runner:
+    """A Ray Data actor that runs the programs of many inputs at once.
+
+    Ray Data calls it with small batches and lets several be under way; a call of one row is in flight
+    beside those of all others, so the engine's batch stays full.
+    """
+
+    def __init__(self, plans: Mapping[str, Plan], clients: ClientFactory) -> None:
+        self._plans = plans
+        self._clients = clients
+        self._client: CallModel | None = None
+
+    async def __call__(self, batch: pa.Table) -> pa.Table:
+        if self._client is None:
+            # Built here, not in __init__: a client belongs to the event loop that it is used from.
+            self._client = self._clients()
+        try:
+            return await _generate_table(batch, self._plans, self._client, batch.num_rows)
+        except S2DError as error:
+            # Ray wraps exceptions; the message must come through to the driver as it is.
+            raise RuntimeError(f"{_MARK}{error}{_MARK}") from error
+
+
+_MARK = "\x1e"
+
+
+class RayDataflow:
+    """Ray Data over a running Ray."""
+
+    def __init__(self, config: GenerateConfig) -> None:
+        self._config = config
+
+    def generate(
+        self, inputs: Iterable[pa.Table], plans: Mapping[str, Plan], clients: ClientFactory
+    ) -> Iterator[pa.Table]:
+        import ray
+
+        config = self._config
+        dataset = _dataset(inputs, config.num_runners).map_batches(
+            Runner,
+            fn_constructor_kwargs={"plans": dict(plans), "clients": clients},
+            batch_size=_ROWS_PER_TASK,
+            batch_format="pyarrow",
+            compute=ray.data.ActorPoolStrategy(size=config.num_runners),
+            # Runners only wait for engines: they must not take CPUs that engines are placed on.
+            num_cpus=0,
+        )
+        yield from _batches(dataset, schema(Generation))
+
+    def map(self, tables: Iterable[pa.Table], fn: TableMap) -> Iterator[pa.Table]:
+        dataset = _dataset(tables, 1).map_batches(fn, batch_size=1024, batch_format="pyarrow", num_cpus=0)
+        yield from _batches(dataset, None)
+
+
+def _dataset(tables: Iterable[pa.Table], at_least: int) -> Any:
+    import ray
+
+    blocks = [each for each in tables if each.num_rows]
+    if len(blocks) < at_least:
+        whole = pa.concat_tables(blocks)
+        step = -(-whole.num_rows // at_least)
+        blocks = [whole.slice(start, step) for start in range(0, whole.num_rows, step)]
+    return ray.data.from_arrow(blocks)
+
+
+def _batches(dataset: Any, wanted: pa.Schema | None) -> Iterator[pa.Table]:
+    try:
+        for batch in dataset.iter_batches(batch_size=64, batch_format="pyarrow", prefetch_batches=0):
+            # Ray widens types of empty columns; the derived schema is what stages promise.
+            yield batch.cast(wanted) if wanted else batch
+    except Exception as error:
+        said = str(error)
+        if said.count(_MARK) >= 2:
+            raise S2DError(said.split(_MARK)[1]) from error
+        raise

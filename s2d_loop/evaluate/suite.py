@@ -1,0 +1,79 @@
+"""Scores System 1 and System 2 on held-out inputs, from what `generate` brought back."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from s2d_loop.config import TaskConfig
+from s2d_loop.curate.vote import decide
+from s2d_loop.evaluate.metrics import wilson
+from s2d_loop.records import Generation, HeldOut, Scored
+from s2d_loop.tasks.base import Task
+
+SYSTEM1 = "system1"
+SYSTEM2 = "system2"
+
+
+def score(
+    generation: Generation,
+    *,
+    system: str,
+    task: Task,
+    config: TaskConfig,
+    seed: int,
+    heldout: HeldOut,
+    voted: str | None,
+) -> Scored:
+    """One held-out input's answer against its reference.
+
+    Several samples are voted on by the task's own rule; one is taken as it is.
+
+    Args:
+        voted: the answer that stands in for a missing reference.
+    """
+    finished = [sample for sample in generation.samples if sample.finished]
+    if len(generation.samples) == 1:
+        answer = task.parse(finished[0].text) if finished else None
+    else:
+        parsed = [task.parse(s.text) if s.finished else None for s in generation.samples]
+        answer = decide(parsed, config.curate.vote, config.curate.min_share, seed, generation.input.id).answer
+    if heldout.reference is not None:
+        correct: bool | None = task.score(answer, heldout.reference)
+    elif voted is not None:
+        correct = answer == voted
+    else:
+        correct = None
+    return Scored(
+        input_id=generation.input.id,
+        task=generation.input.task,
+        system=system,
+        answer=answer,
+        correct=correct,
+        text=generation.samples[0].text if generation.samples else "",
+        num_tokens=generation.num_tokens,
+    )
+
+
+def figures(scored: Sequence[Scored]) -> dict[str, Any]:
+    """Accuracy with its 95 % Wilson interval, and #Tokens per input (PROTOCOL.md, Scoring).
+
+    Answers without any reference count in `n` of tokens but not in the accuracy.
+    """
+    judged = [each.correct for each in scored if each.correct is not None]
+    hits = sum(judged)
+    low, high = wilson(hits, len(judged))
+    return {
+        "accuracy": hits / len(judged) if judged else None,
+        "low": low,
+        "high": high,
+        "n": len(judged),
+        "tokens": sum(each.num_tokens for each in scored) / len(scored) if scored else None,
+        "unparsable": sum(each.answer is None for each in scored),
+    }
+
+
+def by_task(scored: Iterable[Scored]) -> Mapping[str, list[Scored]]:
+    """Grouped, in the order of first appearance."""
+    groups: dict[str, list[Scored]] = {}
+    for each in scored:
+        groups.setdefault(each.task, []).append(each)
+    return groups

@@ -1,0 +1,256 @@
+"""One input's way through the model: the System 2 program's samples, its twins', and System 1's.
+
+Called by `dataflow`, which runs many inputs at once in runner actors, and by tests in one process.
+A program sees the model only through `RecordingLLM`, so every call has its own seed and is counted.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from s2d_loop.config import Config, SamplingConfig, TaskConfig
+from s2d_loop.errors import RequestError, S2DError
+from s2d_loop.records import (
+    Call,
+    Generation,
+    Input,
+    Message,
+    Messages,
+    Reply,
+    Request,
+    Sample,
+    Sampling,
+    Twin,
+    call_seed,
+    digest,
+)
+from s2d_loop.system2.base import as_samples
+from s2d_loop.system2.registry import load_method
+from s2d_loop.tasks.registry import load_task
+
+CallModel = Callable[[Request], Awaitable[Reply]]
+"""How a call reaches an engine: the pool's client, or a script in tests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to ask the model about each input of one task.  Plain data, so it travels to the runners."""
+
+    task: str
+    parser: str
+    method: str
+    options: Mapping[str, Any]
+    samples: int
+    sampling: Sampling
+    steps: Mapping[str, Sampling]
+    seed: int
+    perturbations: tuple[str, ...] = ()
+    direct_samples: int = 0
+    suffix: str = ""
+    stream: str = ""
+    """Keeps the seeds of a second use of the same program on the same input apart."""
+
+
+def distillation_plans(config: Config) -> dict[str, Plan]:
+    """What a round generates: the teacher's samples, and System 1's beside them."""
+    return {name: _teacher(name, task, config.run.seed) for name, task in config.tasks.items()}
+
+
+def system2_plans(config: Config) -> dict[str, Plan]:
+    """System 2 on held-out inputs."""
+    return {
+        name: replace(
+            _system2(name, task, config.run.seed),
+            samples=min(config.evaluate.system2_samples, task.method.samples),
+        )
+        for name, task in config.tasks.items()
+    }
+
+
+def system1_plans(config: Config) -> dict[str, Plan]:
+    """System 1 on held-out inputs."""
+    return {
+        name: Plan(
+            task=name,
+            parser=task.parser,
+            method="direct",
+            options={},
+            samples=1,
+            sampling=_sampling(task.system1),
+            steps={},
+            seed=config.run.seed,
+            suffix=task.system1_suffix,
+        )
+        for name, task in config.tasks.items()
+    }
+
+
+def _teacher(name: str, task: TaskConfig, seed: int) -> Plan:
+    plan = replace(
+        _system2(name, task, seed),
+        perturbations=tuple(task.curate.perturbations),
+        direct_samples=task.direct_samples,
+    )
+    if task.distill == "system1":
+        # The paper's baseline: the same number of samples and the same filter, without the program.
+        plan = replace(plan, method="direct", options={}, steps={})
+    return plan
+
+
+def _system2(name: str, task: TaskConfig, seed: int) -> Plan:
+    method = task.method
+    return Plan(
+        task=name,
+        parser=task.parser,
+        method=method.name,
+        options=method.options,
+        samples=method.samples,
+        sampling=_sampling(method.sampling),
+        steps={step: _sampling(sampling) for step, sampling in method.steps.items()},
+        seed=seed,
+    )
+
+
+def _sampling(config: SamplingConfig) -> Sampling:
+    return Sampling(config.temperature, config.top_p, config.max_tokens)
+
+
+async def generate(x: Input, plan: Plan, call_model: CallModel) -> Generation:
+    """Run a plan on one input.
+
+    An input that can't be served, or whose program fails on it, costs itself: the row carries the
+    error.  Whatever else goes wrong (no engine left, a wait that ran out) is raised: it isn't the
+    input's fault.
+    """
+    try:
+        return await _generate(x, plan, call_model)
+    except Exception as error:
+        causes = _leaves(error)
+        for cause in causes:
+            if isinstance(cause, S2DError) and not isinstance(cause, RequestError):
+                raise cause from error
+        cause = causes[0]
+        said = str(cause) if isinstance(cause, RequestError) else f"{type(cause).__name__}: {cause}"
+        return _failed(x, plan, f"{plan.method}: {said}")
+
+
+def _leaves(error: Exception) -> list[Exception]:
+    """What really went wrong inside task groups."""
+    if isinstance(error, ExceptionGroup):
+        return [leaf for each in error.exceptions for leaf in _leaves(each)]
+    return [error]
+
+
+async def _generate(x: Input, plan: Plan, call_model: CallModel) -> Generation:
+    x_asked = replace(x, messages=x.ask(f"{x.question} {plan.suffix}")) if plan.suffix else x
+    task = load_task(plan.parser)
+    twins = {name: task.perturbations[name](x.messages) for name in plan.perturbations}
+    async with asyncio.TaskGroup() as group:
+        main = group.create_task(_sample(x_asked, plan, call_model))
+        direct = group.create_task(_sample(x_asked, _direct(plan), call_model))
+        twin_runs = {
+            name: group.create_task(_sample(_twin(x, name, messages), plan, call_model))
+            for name, messages in twins.items()
+            if messages is not None
+        }
+    run, direct_run = main.result(), direct.result()
+    calls = list(run.calls)
+    for name, twin_run in twin_runs.items():
+        calls += [replace(call, step=f"{name}/{call.step}") for call in twin_run.result().calls]
+    weights = {call.weights for each in (run, direct_run) for call in each.replies}
+    assert len(weights) <= 1, f"{x.id}: one input was answered by several weights: {sorted(weights)}"
+    return Generation(
+        input=x,
+        weights=weights.pop() if weights else "",
+        program=plan.method,
+        samples=run.samples,
+        direct=direct_run.samples,
+        twins=tuple(Twin(name, each.result().samples) for name, each in twin_runs.items()),
+        calls=tuple(calls),
+        num_calls=len(run.calls),
+        num_tokens=run.num_tokens,
+        num_direct_tokens=direct_run.num_tokens,
+        error=None,
+    )
+
+
+@dataclass(slots=True)
+class _Run:
+    """All samples of one program on one input."""
+
+    samples: tuple[Sample, ...]
+    calls: list[Call]
+    replies: list[Reply]
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(reply.num_tokens for reply in self.replies)
+
+
+async def _sample(x: Input, plan: Plan, call_model: CallModel) -> _Run:
+    program = load_method(plan.method)
+    llms = [RecordingLLM(x, plan, number, call_model) for number in range(plan.samples)]
+    # A task group, not gather: when one call fails, the others of a lost row must not go on costing.
+    async with asyncio.TaskGroup() as group:
+        runs = [group.create_task(program(x, llm, **plan.options)) for llm in llms]
+    outputs = [run.result() for run in runs]
+    return _Run(
+        samples=tuple(sample for output in outputs for sample in as_samples(output)),
+        calls=[call for llm in llms for call in llm.calls],
+        replies=[reply for llm in llms for reply in llm.replies],
+    )
+
+
+class RecordingLLM:
+    """The model as one run of a program sees it: `system2.base.LLM`."""
+
+    def __init__(self, x: Input, plan: Plan, sample: int, call_model: CallModel) -> None:
+        self.calls: list[Call] = []
+        self.replies: list[Reply] = []
+        self._x = x
+        self._plan = plan
+        self._sample = sample
+        self._call_model = call_model
+        self._seen: set[tuple[str, int]] = set()
+
+    async def __call__(self, prompt: str | Messages, *, step: str, index: int = 0) -> Reply:
+        if (step, index) in self._seen:
+            # The same seed twice would be the same sample twice: a fake agreement.
+            raise ValueError(f"two calls of one run are both step {step!r}, index {index}: number them")
+        self._seen.add((step, index))
+        plan = self._plan
+        messages = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
+        seed = call_seed(plan.seed, self._x.id, plan.stream + plan.method, self._sample, step, index)
+        reply = await self._call_model(Request(messages, plan.steps.get(step, plan.sampling), seed))
+        self.calls.append(
+            Call(step, self._sample, index, messages[-1].content, reply.text, reply.num_tokens)
+        )
+        self.replies.append(reply)
+        return reply
+
+
+def _direct(plan: Plan) -> Plan:
+    return replace(
+        plan, method="direct", options={}, steps={}, samples=plan.direct_samples, stream="beside/"
+    )
+
+
+def _twin(x: Input, name: str, messages: Messages) -> Input:
+    return replace(x, id=f"{x.id}~{name}", messages=messages, content_hash=digest(x.content_hash, name))
+
+
+def _failed(x: Input, plan: Plan, error: str) -> Generation:
+    return Generation(
+        input=x,
+        weights="",
+        program=plan.method,
+        samples=(),
+        direct=(),
+        twins=(),
+        calls=(),
+        num_calls=0,
+        num_tokens=0,
+        num_direct_tokens=0,
+        error=error[:500],
+    )

@@ -1,0 +1,361 @@
+"""The page's charts, as Vega-Lite specifications with their data inside.
+
+Colours are CSS variables of the page (`var(--s1)`), which an SVG takes as they are: one chart then
+serves light, dark and print, and System 1 has the same colour in a chart as in the text.  A run may
+have hundreds of iterations, so every series is thinned to what a panel can show (`thin`).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from s2d_loop.report.view import Measured, RunView, Score
+
+Row = dict[str, Any]
+Spec = dict[str, Any]
+
+MOST_POINTS = 120
+"""More points than this on one line no longer show as points."""
+MOST_BARS = 60
+"""More bars than this in one panel are thinner than the gaps between them."""
+MARKED_POINTS = 24
+"""Up to here every measurement has its own mark and its own error bar; beyond, a line and a band."""
+
+SYSTEMS = {"system1": ("System 1", "var(--s1)"), "system2": ("System 2", "var(--s2)")}
+TASK_COLORS = ("var(--c1)", "var(--c2)", "var(--c3)", "var(--c4)")
+MOST_REASONS = 5
+OTHER = "other reasons"
+
+SIGNS: dict[str, tuple[str, str, bool]] = {
+    "agreement": ("System 1 agrees with System 2", "share of System 1's answers equal to the vote", True),
+    "self_agreement": ("System 2 agrees with itself", "mean share of the winning answer", True),
+    "already": ("Already known", "share of kept inputs that System 1 answered the same way before", True),
+    "top_answer_share": ("Commonest answer", "share of all inputs whose vote is one and the same", True),
+    "entropy": ("Entropy of System 2's answers", "bits, mean over inputs", False),
+}
+"""Each sign's title, what it measures, and whether it is a share."""
+
+
+def thin(rows: Sequence[Row], limit: int, *, key: str = "iteration") -> tuple[list[Row], int]:
+    """At most about `limit` rows: means of so many neighbours, and how many that is.
+
+    A mean keeps a long run's level and trend honest, where picking every k-th row would hide dips.
+    The first row stays as it is, because it is the start that everything is compared with.
+    """
+    width = math.ceil(len(rows) / limit) or 1
+    if width == 1:
+        return list(rows), 1
+    groups = [rows[:1], *(rows[i : i + width] for i in range(1, len(rows), width))]
+    return [_mean(group, key) for group in groups], width
+
+
+def accuracy(view: RunView, task: str) -> tuple[Spec, int]:
+    """System 1 and System 2 by iteration with 95 % intervals; a hollow point was not promoted."""
+    return _systems(view, task, lambda score: score.accuracy, log=False)
+
+
+def tokens(view: RunView, task: str) -> tuple[Spec, int]:
+    """Generated tokens an answer, on a log scale: the two systems differ by factors."""
+    return _systems(view, task, lambda score: score.tokens or None, log=True)
+
+
+def reasons(view: RunView) -> list[tuple[str, str]]:
+    """The outcomes that bars are split into, bottom first, each with its colour."""
+    common = list(view.dropped)[:MOST_REASONS]
+    names = ["kept", *common, *([OTHER] if len(view.dropped) > MOST_REASONS else [])]
+    return [(name, f"var(--r{number})") for number, name in enumerate(names)]
+
+
+def outcomes(view: RunView, task: str) -> tuple[Spec, int]:
+    """Inputs of each iteration, kept and dropped by reason."""
+    colors = dict(reasons(view))
+    table = []
+    for number, signs in view.signs(task):
+        row: Row = {"iteration": number, "kept": signs.kept, **dict.fromkeys(list(colors)[1:], 0)}
+        for reason, count in signs.dropped.items():
+            row[reason if reason in colors else OTHER] += count
+        table.append(row)
+    table, width = thin(table, MOST_BARS)
+    return _bars(table, colors, "inputs", ",.0f"), width
+
+
+def times(view: RunView) -> tuple[Spec, int]:
+    """Seconds of each iteration by stage."""
+    colors = dict(stage_colors(view))
+    table = []
+    for iteration in view.rounds:
+        row: Row = {"iteration": iteration.number, **dict.fromkeys(colors, 0.0)}
+        for stage in iteration.stages.values():
+            row[stage.name] = stage.seconds
+        table.append(row)
+    table, width = thin(table, MOST_BARS)
+    longest = max((sum(v for k, v in row.items() if k != "iteration") for row in table), default=0.0)
+    unit, size = ("hours", 3600.0) if longest > 7200 else ("minutes", 60.0) if longest > 240 else ("seconds", 1.0)
+    scaled = [{k: v if k == "iteration" else v / size for k, v in row.items()} for row in table]
+    return _bars(scaled, colors, unit, ",.2~f"), width
+
+
+def stage_colors(view: RunView) -> list[tuple[str, str]]:
+    return [(name, f"var(--t{number})") for number, name in enumerate(view.seconds_by_stage)]
+
+
+def task_colors(view: RunView) -> list[tuple[str, str]]:
+    return [(task, TASK_COLORS[n % len(TASK_COLORS)]) for n, task in enumerate(view.tasks)]
+
+
+def sign(view: RunView, name: str) -> tuple[Spec, int] | None:
+    """One sign of collapse, a line a task; None where nothing was measured."""
+    alt = _altair()
+    share = SIGNS[name][2]
+    colors = dict(task_colors(view))
+    table, width = [], 1
+    for task in view.tasks:
+        series = [
+            {"iteration": number, "value": value, "task": task}
+            for number, signs in view.signs(task)
+            if (value := getattr(signs, name)) is not None
+        ]
+        thinned, width = thin(series, MOST_POINTS)
+        table += thinned
+    if not table:
+        return None
+    top = 1.0 if share else max(0.1, 1.08 * max(row["value"] for row in table))
+    scale = alt.Scale(domain=[0, top])
+    y = alt.Y("value:Q", title=None, scale=scale, axis=_axis(share))
+    color = alt.Color(
+        "task:N", legend=None, scale=alt.Scale(domain=list(colors), range=list(colors.values()))
+    )
+    base = alt.Chart(alt.Data(values=table)).encode(x=_x(table), y=y, color=color)
+    tip = [
+        alt.Tooltip("task:N"),
+        alt.Tooltip("iteration:Q"),
+        alt.Tooltip("value:Q", format=".1%" if share else ".2f", title=SIGNS[name][0]),
+    ]
+    line = base.mark_line(point=len(table) <= MARKED_POINTS * len(colors)).encode(tooltip=tip)
+    ends = _spread([row for row in _last_of(table, "task")], "value", top, log=False)
+    labels = [
+        {**row, "label": (f"{100 * row['value']:.0f} %" if share else f"{row['value']:.2f}")} for row in ends
+    ]
+    return _finish(alt.layer(line, _labels(alt, labels, _x(table), scale, color)), height=130), width
+
+
+def _systems(
+    view: RunView, task: str, value: Callable[[Score], float | None], *, log: bool
+) -> tuple[Spec, int]:
+    alt = _altair()
+    promoted = {0, *view.promoted}
+    table: list[Row] = []
+    width = 1
+    for attribute, (label, ink) in SYSTEMS.items():
+        thinned, width_here = thin(_series(view.measured(task), attribute, value), MOST_POINTS)
+        width = max(width, width_here)
+        for row in thinned:
+            filled = attribute == "system2" or row["iteration"] in promoted
+            row |= {"system": label, "fill": ink if filled else "var(--page)"}
+        table += thinned
+    few = len({row["iteration"] for row in table}) <= MARKED_POINTS
+    low, high = _token_range(table) if log else (0.0, 1.0)
+    scale = alt.Scale(type="log", domain=[low, high]) if log else alt.Scale(domain=[low, high])
+    y = alt.Y(
+        "value:Q",
+        title=None,
+        scale=scale,
+        axis=alt.Axis(values=_ticks(low, high), format=",~r") if log else _axis(True),
+    )
+    color = _system_color(alt)
+    tip = [
+        alt.Tooltip("system:N", title="answered by"),
+        alt.Tooltip("iteration:Q"),
+        alt.Tooltip("value:Q", format=",.1f" if log else ".1%", title="tokens" if log else "accuracy"),
+    ]
+    if not log:
+        tip += [alt.Tooltip("low:Q", format=".1%"), alt.Tooltip("high:Q", format=".1%"), alt.Tooltip("n:Q")]
+    base = alt.Chart(alt.Data(values=table)).encode(x=_x(table), color=color)
+    layers = []
+    start = next((row for row in table if row["system"] == "System 2"), None)
+    if start and not log:
+        rule = alt.Chart(alt.Data(values=[start])).mark_rule(strokeDash=[3, 4], opacity=0.75)
+        layers.append(rule.encode(y=y, color=color))
+    if not log:
+        spread = base.mark_rule(strokeWidth=1.5, opacity=0.55) if few else base.mark_area(opacity=0.16)
+        layers.append(spread.encode(y=alt.Y("low:Q", title=None), y2="high:Q"))
+    layers.append(base.mark_line().encode(y=y, tooltip=tip))
+    if few:
+        points = base.mark_point(size=46, filled=False, strokeWidth=2, opacity=1)
+        layers.append(points.encode(y=y, fill=alt.Fill("fill:N", scale=None), tooltip=tip))
+    ends = _spread(list(_last_of(table, "system")), "value", high / low if log else high - low, log=log)
+    labels = [
+        {**row, "label": f"{row['system']}  " + (f"{row['value']:,.0f}" if log else f"{100 * row['value']:.0f} %")}
+        for row in ends
+    ]
+    layers.append(_labels(alt, labels, _x(table), scale, color))
+    return _finish(alt.layer(*layers), height=220, right=104), width
+
+
+def _series(
+    measured: Iterable[Measured], attribute: str, value: Callable[[Score], float | None]
+) -> list[Row]:
+    rows = []
+    for each in measured:
+        score: Score | None = getattr(each, attribute)
+        if score is not None and (shown := value(score)) is not None:
+            rows.append(
+                {
+                    "iteration": each.iteration,
+                    "value": shown,
+                    "low": shown if score.low is None else score.low,
+                    "high": shown if score.high is None else score.high,
+                    "n": score.n or 0,
+                }
+            )
+    return rows
+
+
+def _bars(table: list[Row], colors: Mapping[str, str], title: str, number: str) -> Spec:
+    """Stacked bars with their edges worked out here, so that a bar of many iterations is as wide."""
+    alt = _altair()
+    edges = [row["iteration"] for row in table]
+    step = min((b - a for a, b in zip(edges, edges[1:], strict=False)), default=1)
+    rows = []
+    for row in table:
+        below = 0.0
+        for name in (name for name in colors if row[name]):
+            rows.append(
+                {
+                    "iteration": row["iteration"],
+                    "left": row["iteration"] - 0.4 * step,
+                    "right": row["iteration"] + 0.4 * step,
+                    "what": name,
+                    "value": row[name],
+                    "bottom": below,
+                    "top": below + row[name],
+                }
+            )
+            below += row[name]
+    color = alt.Color("what:N", legend=None, scale=alt.Scale(domain=list(colors), range=list(colors.values())))
+    first, last = (edges[0], edges[-1]) if edges else (0, 1)
+    x = alt.X(
+        "left:Q",
+        title="iteration",
+        scale=alt.Scale(domain=[first - 0.6 * step, last + 0.6 * step], nice=False),
+        axis=_iteration_axis(first, last),
+    )
+    chart = alt.Chart(alt.Data(values=rows)).mark_rect(stroke="var(--page)", strokeWidth=0.5)
+    tip = [
+        alt.Tooltip("what:N", title=" "),
+        alt.Tooltip("iteration:Q", format=".0f"),
+        alt.Tooltip("value:Q", format=number, title=title),
+    ]
+    y = alt.Y("bottom:Q", title=title, axis=alt.Axis(format="~s", tickCount=5))
+    return _finish(chart.encode(x=x, x2="right:Q", y=y, y2="top:Q", color=color, tooltip=tip), height=180)
+
+
+def _labels(alt: Any, rows: list[Row], x: Any, scale: Any, color: Any) -> Any:
+    """The name or value at a line's end, in the line's colour, instead of a legend."""
+    chart = alt.Chart(alt.Data(values=rows)).mark_text(
+        align="left", dx=9, fontSize=11.5, fontWeight=600, clip=False, baseline="middle"
+    )
+    return chart.encode(
+        x=x, y=alt.Y("label_y:Q", title=None, scale=scale), text="label:N", color=color
+    )
+
+
+def _spread(ends: list[Row], key: str, span: float, *, log: bool) -> list[Row]:
+    """Where the labels stand: at the values, moved apart where they would cover one another."""
+    gap = 0.085 * (math.log(span) if log else span)
+    placed: list[Row] = []
+    for row in sorted(ends, key=lambda row: row[key]):
+        at = math.log(row[key]) if log else row[key]
+        if placed:
+            at = max(at, placed[-1]["at"] + gap)
+        placed.append({**row, "at": at})
+    return [{**row, "label_y": math.exp(row["at"]) if log else row["at"]} for row in placed]
+
+
+def _last_of(table: Iterable[Row], key: str) -> Iterable[Row]:
+    return {row[key]: row for row in table}.values()
+
+
+def _mean(group: Sequence[Row], key: str) -> Row:
+    """The group's mean in every number, at its middle; other values are the first row's."""
+    mean = dict(group[0])
+    for name, value in group[0].items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            mean[name] = sum(row[name] for row in group) / len(group)
+    mean[key] = group[len(group) // 2][key] if len(group) > 1 else group[0][key]
+    return mean
+
+
+def _token_range(table: Iterable[Row]) -> tuple[float, float]:
+    """Whole steps of 1, 2, 5 around the values, with at least one power of ten between them."""
+    values = [row["value"] for row in table] or [1.0]
+    steps = [m * 10.0**e for e in range(-1, 8) for m in (1, 2, 5)]
+    low = max((s for s in steps if s <= min(values)), default=steps[0])
+    high = min((s for s in steps if s >= 1.15 * max(values)), default=steps[-1])
+    return low, max(high, 10 * low)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """1, 2, 5 steps while they are few, else powers of ten."""
+    fine = [m * 10.0**e for e in range(-1, 8) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
+    return fine if len(fine) <= 7 else [s for s in fine if math.log10(s).is_integer()]
+
+
+def _x(table: Sequence[Row]) -> Any:
+    alt = _altair()
+    first, last = min((r["iteration"] for r in table), default=0), max((r["iteration"] for r in table), default=1)
+    last = max(last, first + 1)
+    room = 0.03 * (last - first)
+    return alt.X(
+        "iteration:Q",
+        title="iteration",
+        scale=alt.Scale(domain=[first - room, last + room], nice=False),
+        axis=_iteration_axis(first, last),
+    )
+
+
+def _iteration_axis(first: float, last: float) -> Any:
+    """Ticks on whole iterations only."""
+    step = next(s for e in range(8) for m in (1, 2, 5) if (s := m * 10**e) * 8 >= last - first)
+    start = math.ceil(first / step) * step
+    return _altair().Axis(values=list(range(start, math.floor(last) + 1, step)), format="d", grid=False)
+
+
+def _axis(share: bool) -> Any:
+    alt = _altair()
+    return alt.Axis(format=".0%", values=[0, 0.25, 0.5, 0.75, 1]) if share else alt.Axis(tickCount=4)
+
+
+def _system_color(alt: Any) -> Any:
+    names, colors = zip(*SYSTEMS.values(), strict=True)
+    return alt.Color("system:N", legend=None, scale=alt.Scale(domain=list(names), range=list(colors)))
+
+
+def _finish(chart: Any, *, height: int, right: int = 44) -> Spec:
+    """Size, fonts and quiet axes; the right margin is the labels' room."""
+    text = {"labelColor": "var(--muted)", "titleColor": "var(--muted)", "labelFontSize": 11, "titleFontSize": 11}
+    axis = {"domainColor": "var(--line)", "tickColor": "var(--line)", "gridColor": "var(--grid)"}
+    spec: Spec = (
+        chart.properties(
+            width="container",
+            height=height,
+            padding={"left": 4, "right": right, "top": 8, "bottom": 4},
+            background="transparent",
+            autosize=_altair().AutoSizeParams(type="fit-x", contains="padding"),
+        )
+        .configure(font="inherit")
+        .configure_view(stroke=None)
+        .configure_axis(**text, **axis, titleFontWeight="normal", labelPadding=5, tickSize=4)
+        .configure_axisY(domain=False, ticks=False)
+        .configure_line(strokeWidth=2, strokeJoin="round")
+        .configure_point(size=24, filled=True, opacity=1)
+        .to_dict()
+    )
+    return spec
+
+
+def _altair() -> Any:
+    """Imported here because only a page needs it, and it takes longer to load than all the rest."""
+    import altair
+
+    return altair

@@ -1,0 +1,61 @@
+"""What a training gets and gives back."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from s2d_loop.config.tree import TrainConfig
+from s2d_loop.records import Weights, digest
+from s2d_loop.train.digests import file_digest
+
+# Settings that change neither the data plan nor the shape of a checkpoint.
+_IRRELEVANT = {"start", "max_failures", "start_timeout_s", "timeout_s", "checkpoint_every", "cpus_per_worker"}
+
+Progress = Callable[[int, int, float, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainJob:
+    """One training.
+
+    `examples` are parquet files of `records.Example`.  `out_dir` must not exist; it appears whole,
+    by a rename, after all checks.  `scratch_dir` keeps checkpoints, progress and logs, and must be
+    seen by every node; a rerun of the same job with the same `scratch_dir` goes on from the last
+    complete checkpoint there.  `on_progress(step, total_steps, loss, tokens)` is called in the
+    driver after every optimiser step.
+    """
+
+    examples: list[str]
+    start: Weights
+    out_dir: str
+    config: TrainConfig
+    seed: int
+    scratch_dir: str
+    on_progress: Progress | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What came of it: `num_examples == trained + sum(dropped.values())`.
+
+    `losses` has the mean loss of an answer token for every optimiser step; `tokens` and
+    `answer_tokens` count what was trained on, repeats included.
+    """
+
+    weights: Weights
+    steps: int
+    losses: list[float]
+    num_examples: int
+    trained: int
+    dropped: dict[str, int]
+    tokens: int
+    answer_tokens: int
+    seconds: float
+
+
+def job_digest(job: TrainJob) -> str:
+    """What a checkpoint belongs to: the same examples, start weights, seed and settings."""
+    settings = job.config.model_dump(exclude=_IRRELEVANT)
+    contents = sorted(file_digest(Path(path)) for path in job.examples)
+    return digest(job.start.digest, str(job.seed), json.dumps(settings, sort_keys=True), *contents)
