@@ -82,11 +82,12 @@ def shown(given: object) -> str:
 
 
 def _rule(key: Key, line: str) -> tuple[Key, str]:
-    """A line of a section's own rule; it may start with the key that it is about."""
+    """A line of a rule; it may start with the key that it is about, from its section or in full."""
     name, colon, rest = line.partition(": ")
-    about = (*key, *(int(part) if part.isdigit() else part for part in name.split(".")))
-    if colon and (lookup(about) is not None or " " not in name):
-        return about, rest
+    about = tuple(int(part) if part.isdigit() else part for part in name.split("."))
+    for start in (key, ()):
+        if colon and lookup((*start, about[0])) is not None:
+            return (*start, *about), rest
     return key, line
 
 

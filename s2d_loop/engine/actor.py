@@ -65,7 +65,10 @@ class Engine:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        args = settings.engine_args(self._config, path, self._gpu, self._across_nodes)
+        context = self._config.max_model_len or settings.context_of(path)
+        args = settings.engine_args(
+            self._config, path, context=context, gpu=self._gpu, across_nodes=self._across_nodes
+        )
         self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**args))
 
     async def refresh(self, weights: Weights) -> None:
@@ -83,7 +86,7 @@ class Engine:
         self._loaded = weights
 
     async def _reload(self, weights: Weights) -> None:
-        await self._engine.collective_rpc("reload_weights", kwargs={"weights_path": weights.path})
+        await self._engine.collective_rpc("reload_from", args=(weights.path,))
 
     async def reference(self, path: str) -> proof.Reference | None:
         """A checkpoint's own answers on the canaries: made here, where torch is loaded already."""

@@ -3,8 +3,10 @@
 Pure functions of `EngineConfig` and what the node has; `actor.py` applies them.
 """
 
+import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from s2d_loop.config.tree import EngineConfig
@@ -12,6 +14,8 @@ from s2d_loop.errors import BadInputError
 
 # Blocks of 32 tokens: with vLLM's own 128 on CPUs short prompts share no prefix at all.
 CPU_BLOCK_SIZE = 32
+# Tokens of one step on a CPU, at least a whole prompt.
+CPU_BATCHED_TOKENS = 4096
 
 
 def num_ranks(config: EngineConfig) -> int:
@@ -26,10 +30,18 @@ def environment(config: EngineConfig, gpu: bool, offline: bool) -> dict[str, str
         env["HF_HUB_OFFLINE"] = "1"
     if not gpu:
         env["OMP_NUM_THREADS"] = str(config.cpus_per_engine)
+        # Log-probabilities otherwise compile a kernel for half a minute at their first use.
+        env["TORCHDYNAMO_DISABLE"] = "1"
         if num_ranks(config) == 1:
             # Keeps the one rank inside the engine core: a process less, and a quicker start.
             env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     return env
+
+
+def context_of(path: str) -> int:
+    """The longest context a checkpoint allows; vLLM's own limit unless a shorter one is set."""
+    text = json.loads((Path(path) / "config.json").read_text())
+    return int(text.get("text_config", text)["max_position_embeddings"])
 
 
 def executor(config: EngineConfig, gpu: bool, across_nodes: bool) -> str:
@@ -39,8 +51,10 @@ def executor(config: EngineConfig, gpu: bool, across_nodes: bool) -> str:
     return "uni" if num_ranks(config) == 1 else "mp"
 
 
-def engine_args(config: EngineConfig, path: str, gpu: bool, across_nodes: bool) -> dict[str, Any]:
-    """Keyword arguments of vLLM's `AsyncEngineArgs`."""
+def engine_args(
+    config: EngineConfig, path: str, *, context: int, gpu: bool, across_nodes: bool
+) -> dict[str, Any]:
+    """Keyword arguments of vLLM's `AsyncEngineArgs`; `context` is the model's own limit in tokens."""
     args: dict[str, Any] = {
         "model": path,
         "tensor_parallel_size": config.tensor_parallel_size,
@@ -53,6 +67,7 @@ def engine_args(config: EngineConfig, path: str, gpu: bool, across_nodes: bool) 
         "enable_prefix_caching": True,
         "load_format": "safetensors",
         "trust_remote_code": False,
+        "worker_extension_cls": "s2d_loop.engine.worker.ReloadExtension",
         "disable_log_stats": True,
         "enable_log_requests": False,
     }
@@ -66,6 +81,10 @@ def engine_args(config: EngineConfig, path: str, gpu: bool, across_nodes: bool) 
     args["enforce_eager"] = True
     args["kv_cache_memory_bytes"] = int(config.kv_cache_gb * 2**30)
     args.setdefault("block_size", CPU_BLOCK_SIZE)
+    # A seeded request whose prompt is read in two chunks kills vLLM's engine core on a CPU ("CPU
+    # Generator does not use offset"): prompts are read whole.
+    args["enable_chunked_prefill"] = False
+    args["max_num_batched_tokens"] = max(context, CPU_BATCHED_TOKENS)
     return args
 
 

@@ -35,16 +35,13 @@ def judge(
 ) -> Decision:
     """Compare task by task on paired answers.
 
-    A task holds the candidate when it measures worse by more than `margin`.  The candidate is promoted
-    when no task holds it and at least one got better.
+    A task holds the candidate when it measures worse by more than `margin`; without such a task it is
+    promoted.
     """
     by_task = {task: _compare(candidate[task], current[task], margin) for task in current}
     worse = [task for task, each in by_task.items() if each.decision == HOLD]
-    better = [task for task, each in by_task.items() if each.difference > 0]
     if worse:
         return Decision(HOLD, by_task, f"Held: worse by more than {margin:.0%} on {_listed(worse, by_task)}.")
-    if not better:
-        return Decision(HOLD, by_task, f"Held: no task got better ({_listed(list(by_task), by_task)}).")
     return Decision(PROMOTE, by_task, f"Promoted: {_listed(list(by_task), by_task)}.")
 
 

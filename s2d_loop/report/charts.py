@@ -21,16 +21,22 @@ MOST_BARS = 60
 MARKED_POINTS = 24
 """Up to here every measurement has its own mark and its own error bar; beyond, a line and a band."""
 
+SPACED_BARS = 24
+"""Up to here bars stand apart; beyond, they touch."""
+SMALL, MIDDLE, LARGE = 130, 180, 220
+LABEL_HEIGHT = 15.5
+"""In pixels, as are the charts' heights."""
+
 SYSTEMS = {"system1": ("System 1", "var(--s1)"), "system2": ("System 2", "var(--s2)")}
 TASK_COLORS = ("var(--c1)", "var(--c2)", "var(--c3)", "var(--c4)")
 MOST_REASONS = 5
 OTHER = "other reasons"
 
 SIGNS: dict[str, tuple[str, str, bool]] = {
-    "agreement": ("System 1 agrees with System 2", "share of System 1's answers equal to the vote", True),
+    "agreement": ("System 1 agrees with System 2", "share of its answers equal to the vote", True),
     "self_agreement": ("System 2 agrees with itself", "mean share of the winning answer", True),
-    "already": ("Already known", "share of kept inputs that System 1 answered the same way before", True),
-    "top_answer_share": ("Commonest answer", "share of all inputs whose vote is one and the same", True),
+    "already": ("Already known", "share of kept inputs System 1 already gave", True),
+    "top_answer_share": ("Commonest answer", "share of inputs with that one answer", True),
     "entropy": ("Entropy of System 2's answers", "bits, mean over inputs", False),
 }
 """Each sign's title, what it measures, and whether it is a share."""
@@ -79,8 +85,8 @@ def outcomes(view: RunView, task: str) -> tuple[Spec, int]:
     return _bars(table, colors, "inputs", ",.0f"), width
 
 
-def times(view: RunView) -> tuple[Spec, int]:
-    """Seconds of each iteration by stage."""
+def times(view: RunView) -> tuple[Spec, int, str]:
+    """Each iteration's time by stage, and the unit that suits the longest."""
     colors = dict(stage_colors(view))
     table = []
     for iteration in view.rounds:
@@ -92,7 +98,7 @@ def times(view: RunView) -> tuple[Spec, int]:
     longest = max((sum(v for k, v in row.items() if k != "iteration") for row in table), default=0.0)
     unit, size = ("hours", 3600.0) if longest > 7200 else ("minutes", 60.0) if longest > 240 else ("seconds", 1.0)
     scaled = [{k: v if k == "iteration" else v / size for k, v in row.items()} for row in table]
-    return _bars(scaled, colors, unit, ",.2~f"), width
+    return _bars(scaled, colors, unit, ",.2~f"), width, unit
 
 
 def stage_colors(view: RunView) -> list[tuple[str, str]]:
@@ -132,11 +138,11 @@ def sign(view: RunView, name: str) -> tuple[Spec, int] | None:
         alt.Tooltip("value:Q", format=".1%" if share else ".2f", title=SIGNS[name][0]),
     ]
     line = base.mark_line(point=len(table) <= MARKED_POINTS * len(colors)).encode(tooltip=tip)
-    ends = _spread([row for row in _last_of(table, "task")], "value", top, log=False)
+    ends = _spread(_last_of(table, "task"), (0.0, top), SMALL, log=False)
     labels = [
-        {**row, "label": (f"{100 * row['value']:.0f} %" if share else f"{row['value']:.2f}")} for row in ends
+        {**row, "label": _percent(row["value"]) if share else f"{row['value']:.2f}"} for row in ends
     ]
-    return _finish(alt.layer(line, _labels(alt, labels, _x(table), scale, color)), height=130), width
+    return _finish(alt.layer(line, _labels(alt, labels, _x(table), scale, color)), height=SMALL), width
 
 
 def _systems(
@@ -179,17 +185,26 @@ def _systems(
     if not log:
         spread = base.mark_rule(strokeWidth=1.5, opacity=0.55) if few else base.mark_area(opacity=0.16)
         layers.append(spread.encode(y=alt.Y("low:Q", title=None), y2="high:Q"))
+        if not few:
+            layers.append(_rug(alt, view.held, table, scale))
     layers.append(base.mark_line().encode(y=y, tooltip=tip))
     if few:
         points = base.mark_point(size=46, filled=False, strokeWidth=2, opacity=1)
         layers.append(points.encode(y=y, fill=alt.Fill("fill:N", scale=None), tooltip=tip))
-    ends = _spread(list(_last_of(table, "system")), "value", high / low if log else high - low, log=log)
+    ends = _spread(_last_of(table, "system"), (low, high), LARGE, log=log)
     labels = [
-        {**row, "label": f"{row['system']}  " + (f"{row['value']:,.0f}" if log else f"{100 * row['value']:.0f} %")}
+        {**row, "label": f"{row['system']}: {_tokens(row['value']) if log else _percent(row['value'])}"}
         for row in ends
     ]
     layers.append(_labels(alt, labels, _x(table), scale, color))
-    return _finish(alt.layer(*layers), height=220, right=104), width
+    return _finish(alt.layer(*layers), height=LARGE), width
+
+
+def _rug(alt: Any, held: Iterable[int], table: Sequence[Row], scale: Any) -> Any:
+    """Short ticks at the foot of a long run's chart, one for each iteration that was held back."""
+    rows = [{"iteration": number, "foot": 0.0, "head": 0.035} for number in held]
+    chart = alt.Chart(alt.Data(values=rows)).mark_rule(color="var(--muted)", strokeWidth=1)
+    return chart.encode(x=_x(table), y=alt.Y("foot:Q", title=None, scale=scale), y2="head:Q")
 
 
 def _series(
@@ -215,7 +230,9 @@ def _bars(table: list[Row], colors: Mapping[str, str], title: str, number: str) 
     """Stacked bars with their edges worked out here, so that a bar of many iterations is as wide."""
     alt = _altair()
     edges = [row["iteration"] for row in table]
+    spaced = len(table) <= SPACED_BARS
     step = min((b - a for a, b in zip(edges, edges[1:], strict=False)), default=1)
+    half = (0.36 if spaced else 0.5) * step
     rows = []
     for row in table:
         below = 0.0
@@ -223,8 +240,8 @@ def _bars(table: list[Row], colors: Mapping[str, str], title: str, number: str) 
             rows.append(
                 {
                     "iteration": row["iteration"],
-                    "left": row["iteration"] - 0.4 * step,
-                    "right": row["iteration"] + 0.4 * step,
+                    "left": row["iteration"] - half,
+                    "right": row["iteration"] + half,
                     "what": name,
                     "value": row[name],
                     "bottom": below,
@@ -240,14 +257,16 @@ def _bars(table: list[Row], colors: Mapping[str, str], title: str, number: str) 
         scale=alt.Scale(domain=[first - 0.6 * step, last + 0.6 * step], nice=False),
         axis=_iteration_axis(first, last),
     )
-    chart = alt.Chart(alt.Data(values=rows)).mark_rect(stroke="var(--page)", strokeWidth=0.5)
+    chart = alt.Chart(alt.Data(values=rows)).mark_rect(
+        stroke="var(--page)" if spaced else None, strokeWidth=0.5
+    )
     tip = [
         alt.Tooltip("what:N", title=" "),
         alt.Tooltip("iteration:Q", format=".0f"),
         alt.Tooltip("value:Q", format=number, title=title),
     ]
-    y = alt.Y("bottom:Q", title=title, axis=alt.Axis(format="~s", tickCount=5))
-    return _finish(chart.encode(x=x, x2="right:Q", y=y, y2="top:Q", color=color, tooltip=tip), height=180)
+    y = alt.Y("bottom:Q", title=None, axis=alt.Axis(format=",~r", tickCount=5))
+    return _finish(chart.encode(x=x, x2="right:Q", y=y, y2="top:Q", color=color, tooltip=tip), height=MIDDLE)
 
 
 def _labels(alt: Any, rows: list[Row], x: Any, scale: Any, color: Any) -> Any:
@@ -260,16 +279,31 @@ def _labels(alt: Any, rows: list[Row], x: Any, scale: Any, color: Any) -> Any:
     )
 
 
-def _spread(ends: list[Row], key: str, span: float, *, log: bool) -> list[Row]:
-    """Where the labels stand: at the values, moved apart where they would cover one another."""
-    gap = 0.085 * (math.log(span) if log else span)
-    placed: list[Row] = []
-    for row in sorted(ends, key=lambda row: row[key]):
-        at = math.log(row[key]) if log else row[key]
-        if placed:
-            at = max(at, placed[-1]["at"] + gap)
-        placed.append({**row, "at": at})
-    return [{**row, "label_y": math.exp(row["at"]) if log else row["at"]} for row in placed]
+def _spread(ends: Iterable[Row], domain: tuple[float, float], height: int, *, log: bool) -> list[Row]:
+    """Where the labels stand: at the right edge, moved apart where they would cover one another."""
+    rows = sorted(ends, key=lambda row: row["value"])
+    edge = max((row["iteration"] for row in rows), default=0)
+    low, high = (math.log(bound) if log else bound for bound in domain)
+    gap = LABEL_HEIGHT / height * (high - low)
+    places = [math.log(row["value"]) if log else row["value"] for row in rows]
+    for n in range(1, len(places)):
+        places[n] = max(places[n], places[n - 1] + gap)
+    ceiling = high + gap / 2
+    for n in reversed(range(len(places))):
+        places[n] = min(places[n], ceiling)
+        ceiling = places[n] - gap
+    return [
+        {**row, "iteration": edge, "label_y": math.exp(at) if log else at}
+        for row, at in zip(rows, places, strict=True)
+    ]
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def _tokens(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def _last_of(table: Iterable[Row], key: str) -> Iterable[Row]:
@@ -331,15 +365,15 @@ def _system_color(alt: Any) -> Any:
     return alt.Color("system:N", legend=None, scale=alt.Scale(domain=list(names), range=list(colors)))
 
 
-def _finish(chart: Any, *, height: int, right: int = 44) -> Spec:
-    """Size, fonts and quiet axes; the right margin is the labels' room."""
+def _finish(chart: Any, *, height: int) -> Spec:
+    """Size, fonts and quiet axes."""
     text = {"labelColor": "var(--muted)", "titleColor": "var(--muted)", "labelFontSize": 11, "titleFontSize": 11}
     axis = {"domainColor": "var(--line)", "tickColor": "var(--line)", "gridColor": "var(--grid)"}
     spec: Spec = (
         chart.properties(
             width="container",
             height=height,
-            padding={"left": 4, "right": right, "top": 8, "bottom": 4},
+            padding={"left": 4, "right": 4, "top": 8, "bottom": 4},
             background="transparent",
             autosize=_altair().AutoSizeParams(type="fit-x", contains="padding"),
         )

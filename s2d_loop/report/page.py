@@ -20,7 +20,7 @@ from s2d_loop.report import charts, summary, text
 from s2d_loop.report.examples import Shown, pick
 from s2d_loop.report.view import Iteration, RunView
 
-NEWEST = 12
+NEWEST = 8
 """Iterations shown open in the tables; earlier ones are folded away."""
 LONGEST_TEXT = 4000
 MOST_CALLS = 48
@@ -44,6 +44,7 @@ def render(view: RunView, examples: Iterable[Shown], config: Mapping[str, Any] |
     """The page of a run; `config` is the resolved configuration, the ledger's own unless given."""
     drawn = _Drawn()
     rounds = view.rounds
+    times, times_width, times_unit = charts.times(view)
     body: dict[str, Any] = {
         "view": view,
         "summaries": view.summaries,
@@ -51,9 +52,11 @@ def render(view: RunView, examples: Iterable[Shown], config: Mapping[str, Any] |
         "outcomes": [(t, drawn.add(charts.outcomes(view, t))) for t in view.tasks if view.signs(t)],
         "outcome_totals": {t: _outcome_totals(view, t) for t in view.tasks},
         "reasons": charts.reasons(view),
+        "marked": len(view.iterations) <= charts.MARKED_POINTS,
         "signs": [(title, what, drawn.add(chart)) for title, what, chart in _signs(view)],
         "task_colors": charts.task_colors(view),
-        "times": drawn.add(charts.times(view)) if view.seconds_by_stage else None,
+        "times": drawn.add((times, times_width)) if rounds else None,
+        "times_unit": times_unit,
         "stage_colors": charts.stage_colors(view),
         "newest": [_row(i) for i in reversed(rounds[-NEWEST:])],
         "earlier": [_row(i) for i in reversed(rounds[:-NEWEST])],

@@ -64,7 +64,7 @@ class Row:
     num_labels: int
 
 
-class _UnusableExample(Exception):
+class _UnusableExampleError(Exception):
     """An example that can't be trained on; `reason` is counted, the text says why."""
 
     def __init__(self, reason: str, text: str) -> None:
@@ -92,12 +92,12 @@ def encode_all(
         try:
             encoded = encode(tokenizer, example, end_ids=end_ids)
             if len(encoded) > max_tokens:
-                raise _UnusableExample(
+                raise _UnusableExampleError(
                     "too_long",
                     f"{len(encoded)} tokens do not fit in train.micro_batch_tokens={max_tokens}",
                 )
             kept.append(encoded)
-        except _UnusableExample as problem:
+        except _UnusableExampleError as problem:
             dropped[problem.reason] += 1
             first.setdefault(problem.reason, f"{problem.reason}: {example.id}: {problem}")
     return Encoding(tuple(kept), len(examples), dropped, "\n".join(first.values()))
@@ -113,7 +113,7 @@ def encode(tokenizer: Tokenizer, example: Example, *, end_ids: frozenset[int]) -
     prompt_text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
     text = tokenizer.apply_chat_template(prompt + _chat(example.completion), tokenize=False)
     if not text.startswith(prompt_text):
-        raise _UnusableExample(
+        raise _UnusableExampleError(
             "prompt_not_a_prefix",
             "the chat template renders the prompt differently once an answer follows, "
             f"so the answer's place is unknown: {_tail(prompt_text)!r} is not in {_tail(text)!r}",
@@ -121,7 +121,7 @@ def encode(tokenizer: Tokenizer, example: Example, *, end_ids: frozenset[int]) -
     prompt_ids = _ids(tokenizer, prompt_text)
     ids = _ids(tokenizer, text)
     if ids[: len(prompt_ids)] != prompt_ids:
-        raise _UnusableExample(
+        raise _UnusableExampleError(
             "prompt_not_a_prefix",
             "the tokenizer joins the prompt's end and the answer's start into one token, "
             "which the model could never generate after this prompt",
@@ -145,7 +145,7 @@ def _through_end(ids: tuple[int, ...], end_ids: frozenset[int]) -> tuple[int, ..
     for index, token in enumerate(ids):
         if token in end_ids:
             return ids[: index + 1]
-    raise _UnusableExample(
+    raise _UnusableExampleError(
         "no_end_token",
         f"the chat template ends an answer with none of the end tokens {sorted(end_ids)}, "
         "so the model would never learn to stop",
@@ -154,11 +154,11 @@ def _through_end(ids: tuple[int, ...], end_ids: frozenset[int]) -> tuple[int, ..
 
 def _check_answer(tokenizer: Tokenizer, answer_ids: Sequence[int], answer: str) -> None:
     if len(answer_ids) < 2 or not answer.strip():
-        raise _UnusableExample("empty_answer", "nothing stands before the end token")
+        raise _UnusableExampleError("empty_answer", "nothing stands before the end token")
     decoded = tokenizer.decode(list(answer_ids[:-1]), clean_up_tokenization_spaces=False)
     # Templates may trim an answer, and SentencePiece puts a space before it: ends don't count.
     if decoded.strip() != answer.strip():
-        raise _UnusableExample(
+        raise _UnusableExampleError(
             "answer_altered",
             f"the labelled tokens say {_tail(decoded)!r}, the completion says {_tail(answer)!r}",
         )
@@ -235,9 +235,7 @@ def accumulation(
     return needed
 
 
-def step_rows(
-    examples: Sequence[Encoded], step: Sequence[int], *, capacity: int, num_rows: int
-) -> list[Row]:
+def step_rows(examples: Sequence[Encoded], step: Sequence[int], *, capacity: int, num_rows: int) -> list[Row]:
     """The packed rows of one step, for all workers."""
     packed = pack([len(examples[i]) for i in step], capacity=capacity, num_rows=num_rows)
     assert packed is not None, "accumulation() found room for every step"

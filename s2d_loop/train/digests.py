@@ -7,7 +7,7 @@ from pathlib import Path
 from s2d_loop.records import digest
 
 # Written about a model, not part of it: changing them doesn't change what it computes.
-_BESIDE_THE_MODEL = {"README.md", "canaries.json", "TRAINING.json"}
+_BESIDE_THE_MODEL = {"README.md", "TRAINING.json"}
 
 
 def file_digest(path: Path) -> str:
@@ -19,7 +19,7 @@ def file_digest(path: Path) -> str:
 def weights_digest(path: str) -> str:
     """The digest of a model directory: weights, configuration, tokenizer and chat template.
 
-    The model card, the canaries and hidden files don't count, so they can be added later.
+    The model card, notes on training and hidden files do not count, so they can be edited later.
     """
     root = Path(path)
     files = sorted(

@@ -54,6 +54,22 @@ class TrainResult:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerTask:
+    """All that a worker needs to know; every path is absolute, because Ray moves workers elsewhere."""
+
+    examples: list[str]
+    start: str
+    start_digest: str
+    export_dir: str
+    config: TrainConfig
+    seed: int
+    job: str
+    scratch_dir: str
+    progress_file: str
+    deadline: float
+
+
 def job_digest(job: TrainJob) -> str:
     """What a checkpoint belongs to: the same examples, start weights, seed and settings."""
     settings = job.config.model_dump(exclude=_IRRELEVANT)

@@ -1,0 +1,126 @@
+"""The commands: they parse and print, and leave the rest to the modules below.
+
+Heavy imports happen inside the commands, so that `--help` answers at once.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from s2d_loop.errors import BadInputError, ExitCode, S2DError
+
+if TYPE_CHECKING:
+    from s2d_loop.ledger import Ledger
+    from s2d_loop.report.view import RunView
+
+app = typer.Typer(
+    name="s2d",
+    help="Distil a model's System 2 answers into its System 1, without labels, round after round.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file; see configs/.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[key.sub=value]...", help="Settings that differ from the file's.")
+]
+RunDir = Annotated[str, typer.Argument(metavar="RUN", help="The run's directory or URI.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+@app.command()
+def run(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Run the loop; the same command goes on where an earlier one stopped.
+
+    Exit codes: 0 done, 1 failed, 2 bad input or plan, 3 the last round was held by the gate,
+    5 another driver took over, 130 interrupted.
+    """
+    from s2d_loop.config import load
+    from s2d_loop.driver import run as run_config
+    from s2d_loop.report.progress import terminal_progress
+
+    loaded = load(config, overrides or [])
+    with terminal_progress() as progress:
+        code = run_config(loaded, progress)
+        page = write_page(loaded.run.dir)
+        progress.finished(open_view(loaded.run.dir), page)
+    raise typer.Exit(code)
+
+
+@app.command()
+def check(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Validate a configuration and its data, and print what would run and what it needs."""
+    from s2d_loop.config import load, resolved_yaml
+    from s2d_loop.preflight import check as preflight
+    from s2d_loop.preflight import describe
+
+    loaded = load(config, overrides or [])
+    describe(loaded, preflight(loaded), typer.echo)
+    typer.echo("\n# The resolved configuration\n" + resolved_yaml(loaded).rstrip())
+
+
+@app.command()
+def status(run: RunDir, as_json: Json = False) -> None:
+    """What a run has done, and what comes next."""
+    from s2d_loop.report import status as shown
+
+    view = open_view(run)
+    typer.echo(json.dumps(shown.as_json(view), indent=2) if as_json else shown.as_text(view))
+
+
+@app.command()
+def report(
+    run: RunDir,
+    out: Annotated[Path | None, typer.Option(help="Where the page goes; RUN/report.html by default.")] = None,
+) -> None:
+    """Write the run's HTML page."""
+    typer.echo(write_page(run, out))
+
+
+def open_ledger(run_dir: str) -> "Ledger":
+    """The ledger of a run that exists."""
+    from s2d_loop.clock import SystemClock
+    from s2d_loop.ledger import Ledger
+    from s2d_loop.store import open_store
+
+    ledger = Ledger(open_store(run_dir), SystemClock())
+    if not ledger.last("run"):
+        raise BadInputError(f"{run_dir}: there is no run here (no ledger). Start one with `s2d run`.")
+    return ledger
+
+
+def open_view(run_dir: str) -> "RunView":
+    """What the report shows of a run."""
+    from s2d_loop.report.view import RunView
+
+    return RunView(record.to_json() for record in open_ledger(run_dir).records)
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """The `s2d` command: every failure that a person can act on is a message and an exit code."""
+    try:
+        code: Any = app(args=args, standalone_mode=False)
+    except S2DError as error:
+        typer.echo(f"s2d: {error}", err=True)
+        code = error.exit_code
+    except typer.Abort:
+        code = ExitCode.INTERRUPTED
+    except KeyboardInterrupt:
+        typer.echo("s2d: interrupted; the same command goes on from what was committed.", err=True)
+        code = ExitCode.INTERRUPTED
+    except Exception as error:
+        from click import ClickException
+
+        if not isinstance(error, ClickException):
+            raise
+        error.show()
+        code = ExitCode.BAD_INPUT
+    sys.exit(int(code or 0))
+
+
+if __name__ == "__main__":
+    main()

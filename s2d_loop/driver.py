@@ -1,0 +1,175 @@
+"""Puts a real run together: store, ledger, Ray, engines and trainer; and takes it apart again."""
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from s2d_loop.clock import SystemClock
+from s2d_loop.config import Config, RayConfig, difference, resolved_yaml
+from s2d_loop.errors import BadInputError, ExitCode, S2DError
+from s2d_loop.ledger import Ledger
+from s2d_loop.loop import run_loop
+from s2d_loop.preflight import Checked, check
+from s2d_loop.report.progress import Progress
+from s2d_loop.stages import Run
+
+
+def run(config: Config, progress: Progress) -> ExitCode:
+    """Run the loop to its end, or from where an earlier driver left it.
+
+    Raises:
+        BadInputError: nothing was started; the message says what to change.
+        S2DError: the run failed; what was committed is kept.
+    """
+    checked = check(config)
+    ledger = Ledger(checked.store, SystemClock())
+    same_config(ledger, config, checked)
+    if finished := ledger.last("finished"):
+        progress.note(f"{checked.store.root} is finished: nothing to do.")
+        return ExitCode.HELD if finished.facts["held"] else ExitCode.DONE
+    say_where_it_stands(ledger, config, progress)
+    ledger.take_lease()
+    if not ledger.last("run"):
+        ledger.append("run", facts=_facts(config, checked))
+    logs = log_folder(checked)
+    with terminating(), ray_session(config.ray):
+        # Imported late: these take seconds, and a bad configuration should not cost them.
+        from s2d_loop.dataflow import RayDataflow
+        from s2d_loop.engine.ray_engines import RayEngines
+        from s2d_loop.train.trainer import RayTrainer
+
+        with RayEngines(config.engine, log_dir=str(logs)) as engines:
+            progress.run_started(Path(checked.store.root).name, config.run.iterations)
+            return run_loop(
+                Run(
+                    config=config,
+                    ledger=ledger,
+                    clock=SystemClock(),
+                    dataflow=RayDataflow(config.generate),
+                    engines=engines,
+                    trainer=RayTrainer(),
+                    progress=progress,
+                    sources=checked.sources,
+                    start=checked.start,
+                    weights_dir=checked.weights_dir,
+                )
+            )
+
+
+def same_config(ledger: Ledger, config: Config, checked: Checked) -> None:
+    """Raises BadInputError when the run in this directory was begun with another configuration."""
+    begun = ledger.last("run")
+    if not begun:
+        return
+    changed = difference(dict(begun.facts["config"]), _config(config))
+    if begun.facts["start"] != checked.start.digest:
+        changed.append(
+            f"model.path: the files in {checked.start.path} changed "
+            f"({begun.facts['start'][:12]} -> {checked.start.digest[:12]})"
+        )
+    if changed:
+        raise BadInputError(
+            f"{checked.store.root} was begun with another configuration:\n"
+            + "\n".join(f"  {line}" for line in changed)
+            + "\nGo on with the old one, or set run.dir to a new directory."
+        )
+
+
+def say_where_it_stands(ledger: Ledger, config: Config, progress: Progress) -> None:
+    """One line for a resumed run."""
+    stages = [r for r in ledger.records if r.kind == "stage"]
+    if not stages:
+        return
+    last = stages[-1]
+    claimed = sum(r.counts.out for r in ledger.stages("intake"))
+    progress.note(
+        f"Resuming: {len(stages)} stages committed, the last is {last.stage} of round {last.iteration} "
+        f"of {config.run.iterations}; {claimed} inputs claimed so far."
+    )
+
+
+def _config(config: Config) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(config.model_dump_json())
+    return plain
+
+
+def _facts(config: Config, checked: Checked) -> dict[str, Any]:
+    checked.store.remove("config.yaml")
+    with checked.store.writing("config.yaml") as file:
+        file.write(resolved_yaml(config).encode())
+    return {"config": _config(config), "start": checked.start.digest, "model": checked.start.path}
+
+
+def log_folder(checked: Checked) -> Path:
+    """A folder for this attempt's logs, and `latest` pointing at it."""
+    base = Path(checked.store.local_path("logs") or checked.weights_dir / "logs")
+    folder = base / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    folder.mkdir(parents=True, exist_ok=True)
+    latest = base / "latest"
+    with contextlib.suppress(OSError):
+        latest.unlink(missing_ok=True)
+        latest.symlink_to(folder.name)
+    return folder
+
+
+@contextlib.contextmanager
+def terminating() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: everything it started is stopped first."""
+
+    def interrupt(signum: int, frame: Any) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def ray_environment() -> dict[str, str]:
+    """Variables that Ray and its workers read when they start."""
+    return {
+        # Ray starts workers at nice 15; an engine is the work here, not background.
+        "RAY_worker_niceness": "0",
+        # How many small batches a runner has under way; see dataflow.Runner.
+        "RAY_DATA_DEFAULT_ASYNC_BATCH_UDF_MAX_CONCURRENCY": "32",
+        "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+
+
+@contextlib.contextmanager
+def ray_session(config: RayConfig) -> Iterator[None]:
+    """Ray: the cluster that is named, or one on this machine that ends with the run."""
+    for name, value in ray_environment().items():
+        os.environ.setdefault(name, value)
+    import logging
+
+    import ray
+
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address:
+        options["address"] = address
+    else:
+        options |= {"num_cpus": config.num_cpus, "include_dashboard": False}
+    try:
+        ray.init(**options)
+    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+        where = f"the Ray cluster at {address}" if address else "Ray on this machine"
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise S2DError(f"could not reach {where}: {first}") from error
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    try:
+        yield
+    finally:
+        ray.shutdown()

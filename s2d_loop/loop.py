@@ -1,0 +1,80 @@
+"""The loop: source -> intake -> generate -> curate -> pool -> train -> evaluate -> gate -> promote.
+
+This is the only place that knows the order.  `commit` makes a stage happen once: a rerun of the same
+command finds its record in the ledger and goes on behind it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from s2d_loop import stages
+from s2d_loop.errors import BadInputError, ExitCode
+from s2d_loop.evaluate.gate import PROMOTE
+from s2d_loop.ledger import Attempt, Record
+from s2d_loop.records import Weights
+from s2d_loop.stages import Balance, Run
+
+
+def run_loop(run: Run) -> ExitCode:
+    """Run every round that is not committed yet.  The caller holds the lease."""
+    config = run.config.run
+    commit(run, 0, "heldout", stages.heldout)
+    commit(run, 0, "evaluate", stages.evaluate, run.start)
+    for iteration in range(1, config.iterations + 1):
+        claimed = commit(run, iteration, "intake", stages.intake)
+        if claimed.counts.out == 0:
+            run.progress.note("The sources have no new inputs: the run ends here.")
+            break
+        if iteration == 1 and run.config.generate.probe_inputs:
+            commit(run, iteration, "probe", stages.probe, claimed)
+        generated = commit(run, iteration, "generate", stages.generate, claimed)
+        curated = commit(run, iteration, "curate", stages.curate_stage, generated)
+        sweep_traces(run, generated)
+        pooled = commit(run, iteration, "pool", stages.pool, curated)
+        if not pooled.facts["training"]:
+            run.progress.note("Nothing was kept: nothing to train on in this round.")
+            continue
+        trained = commit(run, iteration, "train", stages.train, pooled)
+        candidate = Weights(**trained.facts["weights"])
+        evaluated = commit(run, iteration, "evaluate", stages.evaluate, candidate)
+        decided = commit(run, iteration, "gate", stages.gate, evaluated)
+        if decided.facts["decision"] == PROMOTE:
+            commit(run, iteration, "promote", stages.promote, trained)
+    last = run.ledger.stages("gate")
+    held = bool(last) and last[-1].facts["decision"] != PROMOTE
+    if not run.ledger.last("finished"):
+        run.ledger.append("finished", facts={"held": held})
+    return ExitCode.HELD if held else ExitCode.DONE
+
+
+def commit(
+    run: Run, iteration: int, name: str, work: Callable[..., Balance], *inputs: Any
+) -> Record:
+    """A stage's record: the committed one, or that of doing it now."""
+    if record := run.ledger.stage(iteration, name):
+        return record
+    require_room(run)
+    attempt = Attempt(run.ledger.store, iteration, name)
+    started = run.clock.monotonic()
+    counts, facts = work(run, attempt, *inputs)
+    seconds = run.clock.monotonic() - started
+    return run.ledger.append("stage", attempt=attempt, seconds=seconds, counts=counts, facts=facts)
+
+
+def require_room(run: Run) -> None:
+    """Raises BadInputError when the run's disk has less free space than the config asks for."""
+    free, wanted = run.ledger.store.free_bytes(), run.config.run.min_free_gb
+    if free is not None and free < wanted * 2**30:
+        raise BadInputError(
+            f"run.dir {run.ledger.store.root}: {free / 2**30:.2f} GiB free, run.min_free_gb wants {wanted:g}. "
+            "Free some space, set run.dir to another disk, or lower run.min_free_gb. "
+            "What was committed is safe; the same command goes on from there."
+        )
+
+
+def sweep_traces(run: Run, generated: Record) -> None:
+    """Remove the traces of kept inputs once `curate` has copied those of the rejected."""
+    if run.config.traces.keep != "all":
+        for file in generated.files:
+            if file.table == "traces":
+                run.ledger.store.remove(file.path)

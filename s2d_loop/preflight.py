@@ -1,0 +1,171 @@
+"""Everything about a run that can be found wrong before anything is started.
+
+`check` reads configuration, model and data, writes nothing, and raises BadInputError with all that it
+found.  `s2d check` prints the result; `s2d run` goes on with it.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from s2d_loop.config import Config
+from s2d_loop.errors import BadInputError
+from s2d_loop.paths import resolve
+from s2d_loop.records import Weights
+from s2d_loop.sources import Source, open_source, read_heldout
+from s2d_loop.store import Store, open_store
+from s2d_loop.system2.registry import load_method
+from s2d_loop.tasks.registry import load_task
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a run stands on, found in order."""
+
+    store: Store
+    start: Weights
+    weights_dir: Path
+    sources: tuple[tuple[str, Source], ...]
+    heldout: dict[str, int]
+
+
+def check(config: Config) -> Checked:
+    """Open all that a run needs.
+
+    Raises:
+        BadInputError: with every problem found, a line each.
+    """
+    problems: list[str] = []
+    with _collecting(problems):
+        model = model_path(config.model.path)
+    with _collecting(problems):
+        _check_parallel_sizes(config, resolve(config.model.path))
+    sources: list[tuple[str, Source]] = []
+    for each in config.sources:
+        with _collecting(problems):
+            sources.append((each.task, open_source(each)))
+    twice = [name for name, count in Counter(s.name for _, s in sources).items() if count > 1]
+    if twice:
+        problems.append(f"sources: two are named {twice[0]!r}; give one of them another `name`")
+    heldout: dict[str, int] = {}
+    for name, task in config.tasks.items():
+        with _collecting(problems, f"tasks.{name}."):
+            load_method(task.method.name, task.method.options)
+        with _collecting(problems, f"tasks.{name}."):
+            known = load_task(task.parser).perturbations
+            for wanted in task.curate.perturbations:
+                if wanted not in known:
+                    have = ", ".join(known) or "none"
+                    problems.append(
+                        f"tasks.{name}.curate.perturbations: {task.parser} has no {wanted!r} (it has: {have})"
+                    )
+        with _collecting(problems, f"tasks.{name}.heldout: "):
+            heldout[name] = len(read_heldout(task.heldout, name))
+    with _collecting(problems):
+        store = open_store(config.run.dir)
+        _check_room(store, config)
+    if problems:
+        raise BadInputError("\n".join(problems))
+    # Imported late: digests are taken with the trainer's own function.
+    from s2d_loop.train.digests import weights_digest
+
+    weights_dir = Path(config.run.weights_dir or store.local_path("weights") or "").expanduser().absolute()
+    return Checked(store, Weights(model, weights_digest(model)), weights_dir, tuple(sources), heldout)
+
+
+@contextmanager
+def _collecting(problems: list[str], prefix: str = "") -> Iterator[None]:
+    try:
+        yield
+    except BadInputError as error:
+        problems.append(f"{prefix}{error}")
+
+
+def model_path(path: str) -> str:
+    """The local directory of a model: a directory, the testbed's, or a hub model fetched once.
+
+    Raises:
+        BadInputError: it isn't there, or isn't a safetensors model with a tokenizer.
+    """
+    local = Path(resolve(path)).expanduser().absolute()
+    if not local.exists():
+        looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1 or "://" in path
+        if looks_local:
+            raise BadInputError(f"model.path: there is no directory {str(local)!r}")
+        local = Path(_fetch(path))
+    for name, what in (("config.json", "a configuration"), ("tokenizer_config.json", "a tokenizer")):
+        if not (local / name).is_file():
+            raise BadInputError(f"model.path: {local} has no {name}: a Hugging Face model needs {what}")
+    if not any(local.glob("*.safetensors")):
+        raise BadInputError(f"model.path: {local} holds no .safetensors; other weight formats are not loaded")
+    return str(local)
+
+
+def _fetch(name: str) -> str:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return str(snapshot_download(name, ignore_patterns=["*.bin", "*.pt", "*.pth", "*.gguf", "original/*"]))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BadInputError(
+            f"model.path: {name!r} is no directory here and could not be fetched from the hub: {reason}"
+        ) from error
+
+
+def _check_parallel_sizes(config: Config, path: str) -> None:
+    """Heads and layers have to divide; vLLM says so too, but a minute later."""
+    file = Path(path) / "config.json"
+    if not file.is_file():
+        return
+    model: dict[str, Any] = json.loads(file.read_text())
+    model = model.get("text_config", model)
+    tensor, pipeline = config.engine.tensor_parallel_size, config.engine.pipeline_parallel_size
+    heads = model.get("num_attention_heads")
+    if heads and heads % tensor:
+        sizes = ", ".join(str(n) for n in range(1, heads + 1) if heads % n == 0)
+        raise BadInputError(
+            f"engine.tensor_parallel_size: {tensor} doesn't divide the model's {heads} heads (use one of {sizes})"
+        )
+    layers = model.get("num_hidden_layers")
+    if layers and pipeline > layers:
+        raise BadInputError(
+            f"engine.pipeline_parallel_size: {pipeline} stages, but the model has {layers} layers"
+        )
+
+
+def _check_room(store: Store, config: Config) -> None:
+    free, wanted = store.free_bytes(), config.run.min_free_gb
+    if free is not None and free < wanted * 2**30:
+        raise BadInputError(
+            f"run.dir: {store.root} has {free / 2**30:.2f} GiB free and run.min_free_gb wants {wanted:g}: "
+            "free some space, set run.dir to another disk, or lower run.min_free_gb"
+        )
+
+
+def describe(config: Config, checked: Checked, echo: Callable[[str], None]) -> None:
+    """What would run and what it needs, for people."""
+    engine, train = config.engine, config.train
+    ranks = engine.tensor_parallel_size * engine.pipeline_parallel_size
+    echo(f"model     {checked.start.path} (digest {checked.start.digest[:12]})")
+    for task, source in checked.sources:
+        echo(f"source    {source.name} -> {task}: {source.mapping}")
+    for name, task in config.tasks.items():
+        method = task.method
+        what = f"{method.name} x {method.samples}" if task.distill == "system2" else f"direct x {method.samples}"
+        echo(f"task      {name}: {what}, {task.curate.filter} filter, {checked.heldout[name]} held-out inputs")
+    echo(
+        f"engines   {engine.num_engines} x (tensor {engine.tensor_parallel_size} x pipeline "
+        f"{engine.pipeline_parallel_size}): {engine.num_engines * ranks} GPUs, or "
+        f"{engine.num_engines * engine.cpus_per_engine} CPUs where there is no GPU"
+    )
+    echo(
+        f"training  {train.num_workers} workers, ZeRO {train.zero_stage}, {train.steps} steps of "
+        f"{train.tokens_per_step} tokens from the {train.start} weights"
+    )
+    echo(f"rounds    {config.run.iterations}, each with up to {config.run.inputs_per_iteration} inputs a task")
+    echo(f"run       {checked.store.root}")

@@ -1,0 +1,102 @@
+"""Which column of a row is the prompt, and the conversation that it holds.
+
+No other column is looked at, so that a label that lies beside the prompt can't have an effect.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from s2d_loop.records import Message, Messages
+
+PROMPTS = ("prompt", "messages", "question", "instruction", "input", "text", "request.messages")
+"""Names that people give prompts, the first that is there wins; the last is a request log's."""
+REFERENCES = ("answer", "reference", "label", "target")
+ROLES = ("system", "user", "assistant")
+_EXCERPT = 120
+
+
+class UnreadableError(ValueError):
+    """Why a row can't be taken, and an excerpt that shows it."""
+
+    def __init__(self, reason: str, excerpt: str):
+        super().__init__(reason)
+        self.excerpt = excerpt
+
+
+def guess(names: Iterable[str], wanted: Iterable[str] = PROMPTS) -> str | None:
+    """The first of the wanted columns that is among `names`; a column inside another counts if its
+    outer one is there."""
+    have = set(names)
+    return next((name for name in wanted if name in have or name.split(".")[0] in have - {name}), None)
+
+
+def find(row: Mapping[str, Any], column: str) -> Any:
+    """The column's value; `a.b` is column b inside column a.  UnreadableError if the row lacks it."""
+    if column in row:
+        return row[column]
+    value: Any = row
+    for part in column.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise UnreadableError(f"no column {column!r}", f"columns: {', '.join(map(str, row))}"[:_EXCERPT])
+        value = value[part]
+    return value
+
+
+def conversation(value: Any) -> Messages:
+    """The conversation up to its last user turn, from plain text or from chat messages.
+
+    What follows the last user turn is an answer, not part of x: it is cut off unseen.
+    """
+    if isinstance(value, str):
+        return (Message("user", _text(value, "the prompt")),)
+    if not isinstance(value, list):
+        raise UnreadableError(f"the prompt is {_kind(value)}, not text or a list of messages", excerpt(value))
+    users = [n for n, turn in enumerate(value) if isinstance(turn, Mapping) and turn.get("role") == "user"]
+    if not users:
+        raise UnreadableError("no user turn among the messages", excerpt(value))
+    return tuple(_turn(turn, number) for number, turn in enumerate(value[: users[-1] + 1]))
+
+
+def reference(value: Any) -> str:
+    """A reference answer as text."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise UnreadableError(f"the reference is {_kind(value)}, not text or a number", excerpt(value))
+    return _text(str(value), "the reference")
+
+
+def excerpt(value: Any) -> str:
+    """The beginning of a value, in characters that any file can hold."""
+    text = value if isinstance(value, str) else repr(value)
+    return text[:_EXCERPT].encode("utf-8", "backslashreplace").decode()
+
+
+def _turn(turn: Any, number: int) -> Message:
+    if not isinstance(turn, Mapping):
+        raise UnreadableError(f"message {number} is {_kind(turn)}, not role and content", excerpt(turn))
+    role, content = turn.get("role"), turn.get("content")
+    if role not in ROLES:
+        raise UnreadableError(f"message {number} has the role {excerpt(role)!r}", excerpt(turn))
+    if not isinstance(content, str):
+        raise UnreadableError(f"the content of message {number} is {_kind(content)}, not text", excerpt(turn))
+    return Message(role, _text(content, f"message {number}") if role == "user" else _whole(content))
+
+
+def _text(text: str, what: str) -> str:
+    if not text.strip():
+        raise UnreadableError(f"{what} is empty", excerpt(text))
+    return _whole(text)
+
+
+def _whole(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UnreadableError("holds half a character (a lone surrogate)", excerpt(text)) from None
+    return text
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list"}
+    return names.get(type(value), "an object" if isinstance(value, Mapping) else type(value).__name__)

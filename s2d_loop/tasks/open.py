@@ -1,0 +1,31 @@
+"""Prompts with no known parser: the answer is the whole reply, normalised.
+
+It suits short answers only.  Long replies hardly ever agree word for word, so a vote over them keeps
+next to nothing (the first pass of `generate` says so); and scoring takes a right answer in other
+words for a wrong one.  A task with longer answers needs a parser of its own.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+
+from s2d_loop.tasks.base import Perturbation
+
+# Quotes and markup around an answer say nothing, nor does the point after it; signs such as -5, 5%
+# and C++ do, so no other punctuation goes.
+_WRAPPING = " \t\n\"'`*_\u2018\u2019\u201c\u201d"
+
+
+class Open:
+    """Exact match on the normalised whole text; a reply that says nothing can't be parsed."""
+
+    name = "open"
+    perturbations: Mapping[str, Perturbation] = {}
+
+    def parse(self, reply: str) -> str | None:
+        text = unicodedata.normalize("NFKC", reply).casefold()
+        text = re.sub(r"\s+", " ", text).lstrip(_WRAPPING).rstrip(_WRAPPING + ".,;:!")
+        return text or None
+
+    def score(self, answer: str | None, reference: str) -> bool:
+        return answer is not None and answer == self.parse(reference)

@@ -1,0 +1,39 @@
+"""The tasks by name."""
+
+import inspect
+from collections.abc import Sequence
+
+from s2d_loop.errors import BadInputError
+from s2d_loop.system2.plugins import did_you_mean, resolve
+from s2d_loop.tasks.base import Task
+
+TASKS: dict[str, str] = {
+    "last_letters": "s2d_loop.tasks.last_letters:LastLetters",
+    "coin_flip": "s2d_loop.tasks.coin_flip:CoinFlip",
+    "open": "s2d_loop.tasks.open:Open",
+}
+
+
+def load_task(name: str, perturbations: Sequence[str] = ()) -> Task:
+    """The task that `parser` names; it must know the `perturbations` that curation asks for."""
+    found = resolve("task", name, TASKS)
+    if not inspect.isclass(found):
+        raise BadInputError(f"task {name!r} is not a class: name one with parse, score and perturbations")
+    try:
+        task = found()
+    except Exception as error:
+        raise BadInputError(
+            f"task {name!r}: {found.__name__}() failed with {type(error).__name__}: {error}. "
+            "It must take no arguments"
+        ) from error
+    if not isinstance(task, Task):
+        missing = [each for each in ("name", "perturbations", "parse", "score") if not hasattr(task, each)]
+        raise BadInputError(f"task {name!r}: {found.__name__} has no {', no '.join(missing)}")
+    for each in perturbations:
+        if each not in task.perturbations:
+            raise BadInputError(
+                f"curate.perturbations: task {name!r} has no {each!r}"
+                f"{did_you_mean(each, task.perturbations)} "
+                f"(it has: {', '.join(task.perturbations) or 'none'})"
+            )
+    return task

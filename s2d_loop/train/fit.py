@@ -1,0 +1,58 @@
+"""Ray Train's side of a training: runs as a Ray task of its own, so that it can be stopped.
+
+`trainer.py` starts `fit` and waits with a limit.  Ray Train's `fit()` itself waits for ever; ending
+this task ends the controller and the workers, which it owns.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from s2d_loop.train.checkpoint import STORAGE
+from s2d_loop.train.job import WorkerTask
+
+# How often the controller looks at its workers; its own 2 s would be a tenth of a short training.
+_POLL_S = "0.5"
+
+
+def fit(task: WorkerTask, name: str) -> dict[str, Any]:
+    """Train, and return rank 0's account of it, or `{"error": text}`."""
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(task.config.start_timeout_s)
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _POLL_S)
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    from s2d_loop.train.worker import train_loop
+
+    config = task.config
+    cuda = config.gpus_per_worker > 0
+    resources = {"CPU": float(config.cpus_per_worker)}
+    if cuda:
+        resources["GPU"] = config.gpus_per_worker
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config={"task": task},
+        torch_config=TorchConfig(
+            backend="nccl" if cuda else "gloo", timeout_s=max(1, int(config.start_timeout_s))
+        ),
+        scaling_config=ScalingConfig(
+            num_workers=config.num_workers, use_gpu=cuda, resources_per_worker=resources
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str(Path(task.scratch_dir, STORAGE)),
+            failure_config=FailureConfig(
+                max_failures=config.max_failures,
+                # Ray's default tries to start workers for ever.
+                controller_failure_limit=min(1, config.max_failures),
+            ),
+            # The newest may be partial when a rank dies in its upload.
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    try:
+        account: dict[str, Any] = trainer.fit().return_value
+    except TrainingFailedError as failure:
+        return {"error": str(failure)}
+    return account

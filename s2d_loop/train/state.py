@@ -1,0 +1,76 @@
+"""Checkpoints of a DeepSpeed engine through Ray Train, and going on from one."""
+
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from s2d_loop.errors import TrainError
+from s2d_loop.train.checkpoint import Found, find_checkpoint, write_manifest
+
+_TAG = "deepspeed"
+
+
+def save(engine: Any, *, job: str, step: int, losses: list[float]) -> None:
+    """Every rank saves its shard and a manifest; Ray Train merges them in its storage.
+
+    The directory's name is new every time: a retry must never write over a partial checkpoint.
+    """
+    import ray.train
+
+    name = _from_rank_0(f"step-{step:08d}-{uuid.uuid4().hex[:8]}")
+    with tempfile.TemporaryDirectory() as local:
+        engine.save_checkpoint(local, tag=_TAG)
+        write_manifest(
+            Path(local),
+            job=job,
+            step=step,
+            rank=torch.distributed.get_rank(),
+            num_ranks=torch.distributed.get_world_size(),
+            losses=losses,
+        )
+        ray.train.report(
+            {"step": step, "loss": losses[-1]},
+            checkpoint=ray.train.Checkpoint.from_directory(local),
+            checkpoint_dir_name=name,
+        )
+
+
+def resume(engine: Any, scratch_dir: str, *, job: str) -> list[float]:
+    """Load the last complete checkpoint; the losses of the steps it holds, none at a fresh start.
+
+    Ray Train may name an older one than the last (it polls), or none after a new start of the
+    driver, so the storage is asked.  Rank 0 chooses for all.
+    """
+    found: Found | None = _from_rank_0(
+        find_checkpoint(scratch_dir, job=job) if torch.distributed.get_rank() == 0 else None
+    )
+    if found is None:
+        return []
+    _allow_deepspeed_classes()
+    loaded, _ = engine.load_checkpoint(found.path, tag=_TAG)
+    if loaded is None or not (engine.global_steps == found.step == len(found.losses)):
+        raise TrainError(
+            f"{found.path}: says step {found.step}, but holds step {engine.global_steps}; "
+            "remove it to train from an earlier one"
+        )
+    return found.losses
+
+
+def _from_rank_0(value: Any) -> Any:
+    box = [value]
+    torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def _allow_deepspeed_classes() -> None:
+    """The classes that DeepSpeed itself puts into checkpoints."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address, tensor_fragment
+
+    torch.serialization.add_safe_globals(
+        [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address, tensor_fragment]
+    )

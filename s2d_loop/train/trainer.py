@@ -1,0 +1,172 @@
+"""The driver's side of training: start it, follow it, limit it, publish the export.
+
+`loop.py` calls `RayTrainer.train`, in a process that has done `ray.init`.
+"""
+
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from s2d_loop.errors import TrainError
+from s2d_loop.records import Weights
+from s2d_loop.train.checkpoint import STORAGE
+from s2d_loop.train.job import TrainJob, TrainResult, WorkerTask, job_digest
+
+_POLL_S = 0.25
+# Workers end themselves at the deadline; this long after it the driver ends what is left.
+_GRACE_S = 30.0
+_LAST_LINES = 25
+
+
+class RayTrainer:
+    """Trains with Ray Train and DeepSpeed on the Ray that the driver is connected to."""
+
+    def train(self, job: TrainJob) -> TrainResult:
+        """Train and export; `TrainError` with the failing worker's last lines when it can't be done."""
+        began = time.monotonic()
+        _check_job(job)
+        _check_resources(job)
+        scratch = Path(job.scratch_dir)
+        # DeepSpeed's checkpoints lie here: for the run's own user only.
+        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_partial_exports(job.out_dir)
+        attempt = uuid.uuid4().hex[:8]
+        task = _task(job, attempt)
+        account = _follow(task, attempt, job)
+        if "error" in account:
+            raise TrainError(_explain(account["error"], job.scratch_dir))
+        result = _publish(job, task, account, began)
+        shutil.rmtree(scratch / STORAGE, ignore_errors=True)
+        return result
+
+
+def _check_job(job: TrainJob) -> None:
+    for name in ("out_dir", "scratch_dir"):
+        if not Path(getattr(job, name)).is_absolute():
+            raise TrainError(f"TrainJob.{name} must be an absolute path, not {getattr(job, name)!r}")
+    if Path(job.out_dir).exists():
+        raise TrainError(f"{job.out_dir} exists already: an export never replaces anything")
+    if not job.examples:
+        raise TrainError("there is no file of examples to train on")
+    missing = [p for p in (*job.examples, str(Path(job.start.path, "config.json"))) if not Path(p).is_file()]
+    if missing:
+        raise TrainError(f"not found: {', '.join(missing[:3])}")
+
+
+def _check_resources(job: TrainJob) -> None:
+    """Ray waits for ever for what the cluster doesn't have."""
+    import ray
+
+    if not ray.is_initialized():
+        raise TrainError("training needs a driver that is connected to Ray: call ray.init() first")
+    config = job.config
+    there = ray.cluster_resources()
+    for kind, each in (("CPU", config.cpus_per_worker), ("GPU", config.gpus_per_worker)):
+        wanted = each * config.num_workers
+        if wanted > there.get(kind, 0):
+            raise TrainError(
+                f"training wants {wanted:g} {kind}s ({config.num_workers} workers with {each:g} each), "
+                f"the cluster has {there.get(kind, 0):g}: lower train.num_workers or add nodes"
+            )
+
+
+def _remove_partial_exports(out_dir: str) -> None:
+    out = Path(out_dir)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for left in out.parent.glob(f"{out.name}.partial-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _task(job: TrainJob, attempt: str) -> WorkerTask:
+    return WorkerTask(
+        examples=list(job.examples),
+        start=job.start.path,
+        start_digest=job.start.digest,
+        export_dir=f"{job.out_dir}.partial-{attempt}",
+        config=job.config,
+        seed=job.seed,
+        job=job_digest(job),
+        scratch_dir=job.scratch_dir,
+        progress_file=str(Path(job.scratch_dir, f"progress-{attempt}.jsonl")),
+        deadline=time.time() + job.config.timeout_s,
+    )
+
+
+def _follow(task: WorkerTask, attempt: str, job: TrainJob) -> dict[str, Any]:
+    """Run `fit` as a task, pass its progress on, and end it when its time is up or the driver stops."""
+    import ray
+
+    from s2d_loop.train.fit import fit
+
+    reference = ray.remote(num_cpus=0, max_retries=0)(fit).remote(task, f"attempt-{attempt}")
+    progress = _Progress(task.progress_file, job)
+    try:
+        while not ray.wait([reference], timeout=_POLL_S)[0]:
+            progress.pass_on()
+            if time.time() > task.deadline + _GRACE_S:
+                raise TrainError(
+                    f"training was not done after train.timeout_s={job.config.timeout_s:g} seconds "
+                    f"(step {progress.step} of {job.config.steps}); where its workers stood is in "
+                    f"{job.scratch_dir}/stacks-rank-*.txt; the same command goes on from its last checkpoint"
+                )
+        progress.pass_on()
+        account: dict[str, Any] = ray.get(reference)
+    except ray.exceptions.RayError as failure:
+        raise TrainError(_explain(str(failure), job.scratch_dir)) from failure
+    except BaseException:
+        ray.cancel(reference, force=True)
+        raise
+    return account
+
+
+class _Progress:
+    """The lines that rank 0 has written since the last look."""
+
+    def __init__(self, path: str, job: TrainJob) -> None:
+        self._path = Path(path)
+        self._offset = 0
+        self._total = job.config.steps
+        self._tell: Callable[[int, int, float, int], None] | None = job.on_progress
+        self.step = 0
+
+    def pass_on(self) -> None:
+        if not self._path.is_file():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._offset += len(whole) + len(newline)
+        for line in whole.splitlines():
+            row = json.loads(line)
+            self.step = row["step"]
+            if self._tell is not None:
+                self._tell(row["step"], self._total, row["loss"], row["tokens"])
+
+
+def _explain(error: str, scratch_dir: str) -> str:
+    lines = [line for line in error.splitlines() if line.strip()]
+    cut = lines if len(lines) <= _LAST_LINES else ["...", *lines[-_LAST_LINES:]]
+    return "\n".join(["training failed; the last lines are:", *cut, f"More is under {scratch_dir}."])
+
+
+def _publish(job: TrainJob, task: WorkerTask, account: dict[str, Any], began: float) -> TrainResult:
+    """The checked export gets its name; from here on it exists."""
+    result = TrainResult(
+        weights=Weights(job.out_dir, account["digest"]),
+        steps=len(account["losses"]),
+        losses=account["losses"],
+        num_examples=account["num_examples"],
+        trained=account["trained"],
+        dropped=account["dropped"],
+        tokens=account["tokens"],
+        answer_tokens=account["answer_tokens"],
+        seconds=time.monotonic() - began,
+    )
+    assert result.num_examples == result.trained + sum(result.dropped.values())
+    assert result.steps == job.config.steps
+    Path(task.export_dir).rename(job.out_dir)
+    return result

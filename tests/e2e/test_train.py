@@ -1,0 +1,165 @@
+"""Real training: Ray Train, DeepSpeed, two workers.
+
+Starting workers costs more than training here, so all ZeRO stages run in one worker group, and the
+kills of a worker and of a driver share one training.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import training
+
+from s2d_loop.errors import TrainError
+from s2d_loop.train import RayTrainer, weights_digest
+
+pytestmark = pytest.mark.timeout(600)
+
+CASES: dict[str, dict[str, Any]] = {
+    "zero0": {"zero_stage": 0},
+    "zero1": {"zero_stage": 1},
+    "zero2": {"zero_stage": 2},
+    "zero3": {"zero_stage": 3},
+    "zero2-offload": {"zero_stage": 2, "offload": "optimizer"},
+    "zero3-offload": {"zero_stage": 3, "offload": "all"},
+    "zero3-recompute": {"zero_stage": 3, "gradient_checkpointing": True},
+    "zero2-bf16": {"zero_stage": 2, "bf16": True, "dropout": 0.0},
+    "zero3-bf16": {"zero_stage": 3, "bf16": True, "dropout": 0.0},
+    "zero1-answer-tokens": {"zero_stage": 1, "count_tokens": "answer", "tokens_per_step": 30},
+}
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[None]:
+    ray = pytest.importorskip("ray")
+    os.environ["RAY_worker_niceness"] = "0"
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("train")
+    training.write_model(path / "start")
+    training.write_examples(path / "examples.parquet")
+    return path
+
+
+@pytest.fixture(scope="session")
+def accounts(ray_here: None, root: Path) -> dict[str, Any]:
+    """Every case trained by two workers, one after another in one worker group."""
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    tasks = {
+        name: training.make_task(training.make_job(root, name, training.make_config(**changes)))
+        for name, changes in CASES.items()
+    }
+    trainer = TorchTrainer(
+        training.run_all,
+        train_loop_config={"tasks": tasks},
+        torch_config=TorchConfig(backend="gloo", timeout_s=120),
+        scaling_config=ScalingConfig(num_workers=2),
+        run_config=RunConfig(storage_path=str(root / "storage"), name="all"),
+    )
+    result: dict[str, Any] = trainer.fit().return_value
+    print({name: round(account["seconds"], 1) for name, account in result.items()})
+    return result
+
+
+@pytest.fixture(scope="session")
+def exports(accounts: dict[str, Any], root: Path) -> dict[str, Path]:
+    """The export directories by case, for whoever wants to serve them."""
+    return {name: root / name for name in accounts}
+
+
+def test_every_stage_has_the_same_loss_curve(accounts: dict[str, Any]) -> None:
+    reference = accounts["zero0"]["losses"]
+    assert len(reference) == 12
+    assert reference[-1] < reference[0] - 0.5
+    for name in ("zero1", "zero2", "zero3", "zero2-offload", "zero3-offload", "zero3-recompute"):
+        assert accounts[name]["losses"] == pytest.approx(reference, abs=5e-4), name
+    assert accounts["zero3-bf16"]["losses"] == pytest.approx(accounts["zero2-bf16"]["losses"], abs=0.02)
+
+
+def test_every_example_is_accounted_for(accounts: dict[str, Any]) -> None:
+    for account in accounts.values():
+        assert account["num_examples"] == 60 == account["trained"] + sum(account["dropped"].values())
+        assert account["dropped"]["too_long"] == 1
+    assert accounts["zero1-answer-tokens"]["answer_tokens"] <= 12 * 30
+    assert 12 * 400 * 0.85 < accounts["zero0"]["tokens"] <= 12 * 400
+
+
+def test_exports_load_and_agree(accounts: dict[str, Any], exports: dict[str, Path], root: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    reference = load_file(exports["zero0"] / "model.safetensors")
+    for name, path in exports.items():
+        assert weights_digest(str(path)) == accounts[name]["digest"]
+        weights = load_file(path / "model.safetensors")
+        assert set(weights) == set(reference)
+        if name in ("zero1", "zero2", "zero3"):
+            far = max((weights[key] - reference[key]).abs().max().item() for key in reference)
+            assert far < 1e-4, name
+    path = exports["zero3"]
+    model, loading = AutoModelForCausalLM.from_pretrained(path, output_loading_info=True)
+    assert not loading["missing_keys"]
+    assert not loading["unexpected_keys"]
+    assert model.config.attention_dropout == training.DROPOUT_OF_THE_START
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    assert tokenizer.chat_template == AutoTokenizer.from_pretrained(root / "start").chat_template
+    rows = json.loads((path / "canaries.json").read_text())
+    ids = torch.tensor([rows["tokens"][0]])
+    with torch.no_grad():
+        scores = model.eval()(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+    assert scores.tolist() == pytest.approx(rows["scores"][0], abs=1e-5)
+
+
+def test_killed_driver_then_killed_worker_change_nothing(
+    accounts: dict[str, Any], exports: dict[str, Path], root: Path
+) -> None:
+    """The first driver stops after step 5; the second resumes, and loses rank 0 after step 8."""
+
+    class DriverGoneError(Exception):
+        pass
+
+    def stop(step: int, *_: Any) -> None:
+        if step == 5:
+            raise DriverGoneError
+
+    config = training.make_config(zero_stage=2)
+    with pytest.raises(DriverGoneError):
+        RayTrainer().train(training.make_job(root, "disturbed", config, on_progress=stop))
+    scratch = root / "disturbed.scratch"
+    assert not (root / "disturbed").exists()
+    before = set(scratch.glob("progress-*.jsonl"))
+
+    seen: list[int] = []
+
+    def kill(step: int, *_: Any) -> None:
+        seen.append(step)
+        if step == 8 and seen.count(8) == 1:
+            (path,) = set(scratch.glob("progress-*.jsonl")) - before
+            os.kill(json.loads(path.read_text().splitlines()[-1])["pid"], signal.SIGKILL)
+
+    result = RayTrainer().train(training.make_job(root, "disturbed", config, on_progress=kill))
+    assert seen[0] == 3, "resumed from the first driver's checkpoint, not from nothing"
+    assert seen.count(8) == 2 or 6 in seen[1:], "resumed after the kill"
+    assert result.steps == 12
+    assert result.losses == accounts["zero2"]["losses"]
+    assert result.weights.digest == accounts["zero2"]["digest"]
+    assert result.weights.digest == weights_digest(result.weights.path)
+    assert result.num_examples == result.trained + sum(result.dropped.values())
+    assert not (scratch / "ray_train").exists()
+    with pytest.raises(TrainError, match="exists already"):
+        RayTrainer().train(training.make_job(root, "disturbed", config))
