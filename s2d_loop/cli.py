@@ -26,7 +26,8 @@ app = typer.Typer(
 
 ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file; see configs/.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[key.sub=value]...", help="Settings that differ from the file's.")
+    list[str] | None,
+    typer.Argument(metavar="[key.sub=value]...", help="Settings that differ from the file's."),
 ]
 RunDir = Annotated[str, typer.Argument(metavar="RUN", help="The run's directory or URI.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
@@ -41,13 +42,12 @@ def run(config: ConfigFile, overrides: Overrides = None) -> None:
     """
     from s2d_loop.config import load
     from s2d_loop.driver import run as run_config
-    from s2d_loop.report.progress import terminal_progress
+    from s2d_loop.report.progress import progress
 
     loaded = load(config, overrides or [])
-    with terminal_progress() as progress:
-        code = run_config(loaded, progress)
-        page = write_page(loaded.run.dir)
-        progress.finished(open_view(loaded.run.dir), page)
+    shown = progress()
+    code = run_config(loaded, shown)
+    shown.finished(open_view(loaded.run.dir), write_page(loaded.run.dir))
     raise typer.Exit(code)
 
 
@@ -66,10 +66,49 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
 @app.command()
 def status(run: RunDir, as_json: Json = False) -> None:
     """What a run has done, and what comes next."""
+    from rich.console import Console
+
     from s2d_loop.report import status as shown
 
     view = open_view(run)
-    typer.echo(json.dumps(shown.as_json(view), indent=2) if as_json else shown.as_text(view))
+    if as_json:
+        typer.echo(json.dumps(shown.status(view), indent=2))
+    else:
+        shown.print_status(Console(highlight=False), view)
+
+
+@app.command()
+def show(
+    run: RunDir,
+    input_id: Annotated[str | None, typer.Option("--id", help="One input, with its votes and calls.")] = None,
+    reason: Annotated[str | None, typer.Option(help="`kept`, or a reason inputs were dropped for.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task's inputs.")] = None,
+    iteration: Annotated[int | None, typer.Option(help="Only this round; all unless given.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many inputs to show.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Samples of a run: outcomes by reason, the inputs behind one of them, or one input in full."""
+    from rich.console import Console
+
+    from s2d_loop.report import history
+    from s2d_loop.report import show as shown
+
+    ledger = open_ledger(run)
+    console = Console(highlight=False)
+    if input_id is not None:
+        found = shown.show_input(
+            console,
+            input_id,
+            history.verdicts(ledger, iteration),
+            history.generations(ledger, iteration),
+            as_json=as_json,
+        )
+        raise typer.Exit(ExitCode.DONE if found else ExitCode.BAD_INPUT)
+    if reason is None:
+        shown.show_outcomes(console, history.verdicts(ledger, iteration), as_json=as_json)
+    else:
+        verdicts = history.verdicts(ledger, iteration)
+        shown.show_samples(console, verdicts, reason=reason, task=task, limit=limit, as_json=as_json)
 
 
 @app.command()
@@ -79,6 +118,23 @@ def report(
 ) -> None:
     """Write the run's HTML page."""
     typer.echo(write_page(run, out))
+
+
+def write_page(run_dir: str, out: Path | None = None) -> str:
+    """Write the page; returns where it is."""
+    from s2d_loop.report import history
+    from s2d_loop.report.page import render
+
+    ledger = open_ledger(run_dir)
+    page = render(open_view(run_dir), history.examples(ledger))
+    if out is not None:
+        out.write_text(page)
+        return str(out)
+    # A page is no part of the run's state: it may be written over.
+    ledger.store.remove("report.html")
+    with ledger.store.writing("report.html") as file:
+        file.write(page.encode())
+    return f"{ledger.store.root}/report.html"
 
 
 def open_ledger(run_dir: str) -> "Ledger":

@@ -14,10 +14,19 @@ import pyarrow as pa
 from s2d_loop.config import GenerateConfig
 from s2d_loop.errors import S2DError
 from s2d_loop.generate import CallModel, Plan, generate
-from s2d_loop.records import Generation, Input, rows, schema, table
+from s2d_loop.records import Generation, Input, Reply, Request, rows, schema, table
 
-ClientFactory = Callable[[], CallModel]
-"""Builds, inside a runner, what its calls go through.  Has to be picklable."""
+
+class Client(Protocol):
+    """What a runner's calls go through; it belongs to the event loop that it is used from."""
+
+    async def call(self, request: Request) -> Reply: ...
+
+    async def close(self) -> None: ...
+
+
+ClientFactory = Callable[[], Client]
+"""Builds a client inside a runner.  Has to be picklable."""
 
 TableMap = Callable[[pa.Table], pa.Table]
 
@@ -47,10 +56,19 @@ class LocalDataflow:
         self, inputs: Iterable[pa.Table], plans: Mapping[str, Plan], clients: ClientFactory
     ) -> Iterator[pa.Table]:
         for each in inputs:
-            yield asyncio.run(_generate_table(each, plans, clients(), self._config.rows_in_flight))
+            yield asyncio.run(self._with_client(each, plans, clients))
 
     def map(self, tables: Iterable[pa.Table], fn: TableMap) -> Iterator[pa.Table]:
         return map(fn, tables)
+
+    async def _with_client(
+        self, inputs: pa.Table, plans: Mapping[str, Plan], clients: ClientFactory
+    ) -> pa.Table:
+        client = clients()
+        try:
+            return await _generate_table(inputs, plans, client.call, self._config.rows_in_flight)
+        finally:
+            await client.close()
 
 
 async def _generate_table(
@@ -75,14 +93,14 @@ class Runner:
     def __init__(self, plans: Mapping[str, Plan], clients: ClientFactory) -> None:
         self._plans = plans
         self._clients = clients
-        self._client: CallModel | None = None
+        self._client: Client | None = None
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         if self._client is None:
             # Built here, not in __init__: a client belongs to the event loop that it is used from.
             self._client = self._clients()
         try:
-            return await _generate_table(batch, self._plans, self._client, batch.num_rows)
+            return await _generate_table(batch, self._plans, self._client.call, batch.num_rows)
         except S2DError as error:
             # Ray wraps exceptions; the message must come through to the driver as it is.
             raise RuntimeError(f"{_MARK}{error}{_MARK}") from error

@@ -223,17 +223,13 @@ class RecordingLLM:
         messages = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
         seed = call_seed(plan.seed, self._x.id, plan.stream + plan.method, self._sample, step, index)
         reply = await self._call_model(Request(messages, plan.steps.get(step, plan.sampling), seed))
-        self.calls.append(
-            Call(step, self._sample, index, messages[-1].content, reply.text, reply.num_tokens)
-        )
+        self.calls.append(Call(step, self._sample, index, messages[-1].content, reply.text, reply.num_tokens))
         self.replies.append(reply)
         return reply
 
 
 def _direct(plan: Plan) -> Plan:
-    return replace(
-        plan, method="direct", options={}, steps={}, samples=plan.direct_samples, stream="beside/"
-    )
+    return replace(plan, method="direct", options={}, steps={}, samples=plan.direct_samples, stream="beside/")
 
 
 def _twin(x: Input, name: str, messages: Messages) -> Input:

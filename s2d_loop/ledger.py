@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -203,7 +203,7 @@ class Ledger:
             seconds=round(seconds, 3),
             counts=counts,
             files=tuple(attempt.files) if attempt else (),
-            facts=facts or {},
+            facts=json.loads(json.dumps(facts or {})),
             nonce=uuid.uuid4().hex,
             prev=self._head,
         )

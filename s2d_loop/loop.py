@@ -47,9 +47,7 @@ def run_loop(run: Run) -> ExitCode:
     return ExitCode.HELD if held else ExitCode.DONE
 
 
-def commit(
-    run: Run, iteration: int, name: str, work: Callable[..., Balance], *inputs: Any
-) -> Record:
+def commit(run: Run, iteration: int, name: str, work: Callable[..., Balance], *inputs: Any) -> Record:
     """A stage's record: the committed one, or that of doing it now."""
     if record := run.ledger.stage(iteration, name):
         return record

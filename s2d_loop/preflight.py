@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s2d_loop.config import Config
+from s2d_loop.config import Config, TaskConfig
 from s2d_loop.errors import BadInputError
 from s2d_loop.paths import resolve
 from s2d_loop.records import Weights
@@ -56,15 +56,9 @@ def check(config: Config) -> Checked:
         with _collecting(problems, f"tasks.{name}."):
             load_method(task.method.name, task.method.options)
         with _collecting(problems, f"tasks.{name}."):
-            known = load_task(task.parser).perturbations
-            for wanted in task.curate.perturbations:
-                if wanted not in known:
-                    have = ", ".join(known) or "none"
-                    problems.append(
-                        f"tasks.{name}.curate.perturbations: {task.parser} has no {wanted!r} (it has: {have})"
-                    )
+            load_task(task.parser, task.curate.perturbations)
         with _collecting(problems, f"tasks.{name}.heldout: "):
-            heldout[name] = len(read_heldout(task.heldout, name))
+            heldout[name] = _check_heldout(name, task)
     with _collecting(problems):
         store = open_store(config.run.dir)
         _check_room(store, config)
@@ -109,7 +103,9 @@ def _fetch(name: str) -> str:
     from huggingface_hub import snapshot_download
 
     try:
-        return str(snapshot_download(name, ignore_patterns=["*.bin", "*.pt", "*.pth", "*.gguf", "original/*"]))
+        return str(
+            snapshot_download(name, ignore_patterns=["*.bin", "*.pt", "*.pth", "*.gguf", "original/*"])
+        )
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadInputError(
@@ -138,6 +134,19 @@ def _check_parallel_sizes(config: Config, path: str) -> None:
         )
 
 
+def _check_heldout(name: str, task: TaskConfig) -> int:
+    """A reference that the parser can't read could never be matched, and would look like a wrong answer."""
+    items = read_heldout(task.heldout, name)
+    parser = load_task(task.parser)
+    bad = [i for i in items if i.reference is not None and not parser.score(parser.parse(i.reference), i.reference)]
+    if bad:
+        raise BadInputError(
+            f"{task.heldout.path}: {len(bad)} references are no answers of the task {task.parser!r}, "
+            f"such as {bad[0].reference!r} of {bad[0].input.id}; name another column (`reference:`) or parser"
+        )
+    return len(items)
+
+
 def _check_room(store: Store, config: Config) -> None:
     free, wanted = store.free_bytes(), config.run.min_free_gb
     if free is not None and free < wanted * 2**30:
@@ -156,8 +165,12 @@ def describe(config: Config, checked: Checked, echo: Callable[[str], None]) -> N
         echo(f"source    {source.name} -> {task}: {source.mapping}")
     for name, task in config.tasks.items():
         method = task.method
-        what = f"{method.name} x {method.samples}" if task.distill == "system2" else f"direct x {method.samples}"
-        echo(f"task      {name}: {what}, {task.curate.filter} filter, {checked.heldout[name]} held-out inputs")
+        what = (
+            f"{method.name} x {method.samples}" if task.distill == "system2" else f"direct x {method.samples}"
+        )
+        echo(
+            f"task      {name}: {what}, {task.curate.filter} filter, {checked.heldout[name]} held-out inputs"
+        )
     echo(
         f"engines   {engine.num_engines} x (tensor {engine.tensor_parallel_size} x pipeline "
         f"{engine.pipeline_parallel_size}): {engine.num_engines * ranks} GPUs, or "
@@ -167,5 +180,7 @@ def describe(config: Config, checked: Checked, echo: Callable[[str], None]) -> N
         f"training  {train.num_workers} workers, ZeRO {train.zero_stage}, {train.steps} steps of "
         f"{train.tokens_per_step} tokens from the {train.start} weights"
     )
-    echo(f"rounds    {config.run.iterations}, each with up to {config.run.inputs_per_iteration} inputs a task")
+    echo(
+        f"rounds    {config.run.iterations}, each with up to {config.run.inputs_per_iteration} inputs a task"
+    )
     echo(f"run       {checked.store.root}")

@@ -4,7 +4,6 @@ A stage knows its inputs, never its successors; `loop` knows the order.  Tables 
 attempt that the loop hands in, and count once the loop has committed it.
 """
 
-import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,7 @@ import pyarrow as pa
 from s2d_loop import intake as intake_rules
 from s2d_loop import pool as pool_rules
 from s2d_loop.config import Config
-from s2d_loop.curate.judge import GENERATION_FAILED, curate
+from s2d_loop.curate.judge import curate
 from s2d_loop.curate.signs import signs
 from s2d_loop.dataflow import ClientFactory, Dataflow
 from s2d_loop.errors import BadInputError, S2DError
@@ -42,7 +41,7 @@ from s2d_loop.records import (
 from s2d_loop.report.progress import Progress
 from s2d_loop.sources import Source, read_heldout
 from s2d_loop.tasks.registry import load_task
-from s2d_loop.train.job import Trainer, TrainJob
+from s2d_loop.train.job import TrainJob, TrainResult
 
 Balance = tuple[Counts, Mapping[str, Any]]
 """A stage's counts, and its figures for the ledger and the report."""
@@ -51,9 +50,18 @@ Balance = tuple[Counts, Mapping[str, Any]]
 class Engines(Protocol):
     """Where calls go.  `serve` returns when every engine has proved that it has these weights."""
 
+    @property
+    def started(self) -> bool: ...
+
     def serve(self, weights: Weights) -> None: ...
 
     def client_factory(self) -> ClientFactory: ...
+
+
+class Trainer(Protocol):
+    """Fine-tunes; the weights it gives back have passed their checks."""
+
+    def train(self, job: TrainJob) -> TrainResult: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +136,13 @@ def probe(run: Run, attempt: Attempt, claimed: Record) -> Balance:
         if len(first[x.task]) < config.generate.probe_inputs:
             first[x.task].append(x)
     chosen = [x for each in first.values() for x in each]
-    run.engines.serve(run.weights(attempt.iteration))
+    _serve(run, run.weights(attempt.iteration))
     with run.progress.stage(attempt.iteration, "probe", len(chosen)) as progress:
         verdicts: list[Verdict] = []
         for each in _generate(run, [table(chosen, Input)], distillation_plans(config)):
             verdicts += rows(_curate_table(each, config), Verdict)
             progress.advance(each.num_rows)
-    found = {task: signs([v for v in verdicts if v.input.task == task]) for task in config.tasks}
+    found = _signs(config, verdicts)
     floor = config.generate.min_kept_share
     poor = {task: s for task, s in found.items() if s["inputs"] and s["kept_share"] < floor}
     if poor:
@@ -146,8 +154,7 @@ def probe(run: Run, attempt: Attempt, claimed: Record) -> Balance:
         raise BadInputError(
             f"the first pass kept less than generate.min_kept_share = {floor:.0%} of its inputs:\n"
             + "\n".join(lines)
-            + "\nSee samples with `s2d try`-sized runs: raise generate.probe_inputs, check the task's parser "
-            "and method, or lower the floor."
+            + "\nNothing more was spent. Check the task's method and parser, or lower the floor."
         )
     attempt.write("verdicts", table(verdicts, Verdict))
     return Counts(len(verdicts), len(verdicts)), {"by_task": found}
@@ -156,7 +163,7 @@ def probe(run: Run, attempt: Attempt, claimed: Record) -> Balance:
 def generate(run: Run, attempt: Attempt, claimed: Record) -> Balance:
     """Run the System 2 programs on every claimed input."""
     weights = run.weights(attempt.iteration)
-    run.engines.serve(weights)
+    _serve(run, weights)
     tallies: dict[str, Counter[str]] = {}
     started = run.clock.monotonic()
     failed = 0
@@ -176,18 +183,26 @@ def generate(run: Run, attempt: Attempt, claimed: Record) -> Balance:
             generations.write(table([replace(row, calls=()) for row in batch], Generation))
             if keep_traces:
                 traces.write(table([Trace(row.input.id, row.calls) for row in batch], Trace))
-            seconds = run.clock.monotonic() - started
-            tokens = sum(t["tokens"] + t["direct_tokens"] for t in tallies.values())
-            progress.advance(len(batch), tokens_per_second=tokens / max(seconds, 1e-9))
+            progress.advance(len(batch), tokens=sum(r.num_tokens + r.num_direct_tokens for r in batch))
+    seconds = run.clock.monotonic() - started
+    tokens = sum(tally["tokens"] + tally["direct_tokens"] for tally in tallies.values())
     total = generations.rows
     if total and failed == total:
-        raise S2DError(f"every one of the {total} inputs failed to generate; the first: {_first_error(batch)}")
+        raise S2DError(
+            f"every one of the {total} inputs failed to generate; the first: {_first_error(batch)}"
+        )
     # A failed input is still a row: `curate` gives it its reason.
     return Counts(claimed.counts.out, total), {
         "weights": weights.digest,
         "by_task": tallies,
         "tokens_per_second": tokens / max(seconds, 1e-9) if total else 0.0,
     }
+
+
+def _serve(run: Run, weights: Weights) -> None:
+    if not run.engines.started:
+        run.progress.note("Starting the engines; this takes about a minute, once.")
+    run.engines.serve(weights)
 
 
 def _generate(run: Run, tables: Any, plans: Mapping[str, Plan]) -> Iterator[pa.Table]:
@@ -218,20 +233,24 @@ def curate_stage(run: Run, attempt: Attempt, generated: Record) -> Balance:
         for each in run.dataflow.map(tables, partial(_curate_table, config=run.config)):
             each = each.cast(schema(Verdict))
             batch = list(rows(each, Verdict))
-            dropped.update(v.reason for v in batch if not v.kept)
+            lost = [v.reason for v in batch if not v.kept]
+            dropped.update(lost)
             verdicts += batch
             writer.write(each)
-            progress.advance(len(batch), kept=len(verdicts) - dropped.total(), dropped=dropped.total())
+            progress.advance(len(batch), kept=len(batch) - len(lost), dropped=len(lost))
     if run.config.traces.keep == "rejected":
         rejected = {v.input.id for v in verdicts if not v.kept}
         with attempt.writer("traces", schema(Trace)) as traces:
             for each in run.ledger.tables(generated, "traces"):
                 traces.write(table([t for t in rows(each, Trace) if t.input_id in rejected], Trace))
     kept = len(verdicts) - dropped.total()
-    return Counts(generated.counts.out, kept, dict(dropped)), {
-        "by_task": {
-            task: signs([v for v in verdicts if v.input.task == task]) for task in run.config.tasks
-        }
+    return Counts(generated.counts.out, kept, dict(dropped)), {"by_task": _signs(run.config, verdicts)}
+
+
+def _signs(config: Config, verdicts: list[Verdict]) -> dict[str, Any]:
+    return {
+        name: signs([v for v in verdicts if v.input.task == name], task.direct_samples)
+        for name, task in config.tasks.items()
     }
 
 
@@ -249,9 +268,7 @@ def pool(run: Run, attempt: Attempt, curated: Record) -> Balance:
     old = [e for r in earlier for e in rows(run.ledger.tables(r, "examples"), Example)]
     kept = [v for v in rows(run.ledger.tables(curated, "verdicts"), Verdict) if v.kept]
     with run.progress.stage(attempt.iteration, "pool", len(kept)) as progress:
-        new, dropped = pool_rules.new_examples(
-            kept, iteration=attempt.iteration, known=(e.id for e in old)
-        )
+        new, dropped = pool_rules.new_examples(kept, iteration=attempt.iteration, known=(e.id for e in old))
         chosen = pool_rules.training_rows(new, old, run.config.pool, run.config.run.seed + attempt.iteration)
         progress.advance(len(kept))
     attempt.write("examples", table(new, Example))
@@ -284,12 +301,13 @@ def train(run: Run, attempt: Attempt, pooled: Record) -> Balance:
     current = run.weights(attempt.iteration)
     name = f"{attempt.iteration:05d}-{attempt.id}"
     with run.progress.stage(attempt.iteration, "train", config.steps) as progress:
+        done = 0
 
-        def step_done(step: int, total: int, loss: float, tokens: int) -> None:
-            progress.advance(step - step_done.at, loss=loss, tokens=tokens, of=total)  # type: ignore[attr-defined]
-            step_done.at = step  # type: ignore[attr-defined]
+        def step_done(step: int, total: int, loss: float, tokens: int) -> None:  # noqa: ARG001
+            nonlocal done
+            progress.advance(step - done, loss=loss)
+            done = step
 
-        step_done.at = 0  # type: ignore[attr-defined]
         result = run.trainer.train(
             TrainJob(
                 examples=[_local_copy(run, attempt, pooled, "training")],
@@ -332,7 +350,7 @@ def evaluate(run: Run, attempt: Attempt, weights: Weights) -> Balance:
     voted = _voted(run, baseline) if baseline else {}
     every = config.evaluate.system2_every
     with_system2 = attempt.iteration == 0 or (every > 0 and attempt.iteration % every == 0)
-    run.engines.serve(weights)
+    _serve(run, weights)
     scored: list[Scored] = []
     passes = [(SYSTEM2, system2_plans(config))] if with_system2 else []
     passes.append((SYSTEM1, system1_plans(config)))
@@ -362,9 +380,7 @@ def evaluate(run: Run, attempt: Attempt, weights: Weights) -> Balance:
     assert len(scored) == len(items) * len(passes)
     attempt.write("scored", table(scored, Scored))
     labelled = {each.input.task for each in items.values() if each.reference is not None}
-    systems = {
-        system: by_task(s for s in scored if s.system == system) for system, _ in passes
-    }
+    systems = {system: by_task(s for s in scored if s.system == system) for system, _ in passes}
     return Counts(len(scored), len(scored)), {
         "weights": weights.digest,
         "by_task": {
@@ -402,9 +418,7 @@ def gate(run: Run, attempt: Attempt, evaluated: Record) -> Balance:
     """Compare the candidate's System 1 with the promoted one, on the same inputs."""
     current = _promoted_evaluation(run, attempt.iteration)
     assert current is not None, "the promoted weights were evaluated"
-    decision = judge(
-        _system1(run, evaluated), _system1(run, current), run.config.gate.margin
-    )
+    decision = judge(_system1(run, evaluated), _system1(run, current), run.config.gate.margin)
     run.progress.note(decision.sentence)
     return Counts(0, 0), asdict(decision)
 

@@ -14,7 +14,7 @@ from typing import Any
 from s2d_loop.config.tree import EngineConfig
 from s2d_loop.engine import processes, proof, settings
 from s2d_loop.engine.mailbox import Mailboxes
-from s2d_loop.engine.wire import LogProbs, Outcome, Proof, Refusal, Ticket
+from s2d_loop.engine.wire import Outcome, Proof, Refusal, Ticket
 from s2d_loop.errors import EngineError
 from s2d_loop.records import Messages, Reply, Request, Weights
 
@@ -30,7 +30,9 @@ class Engine:
     Life: `start` or `refresh`, then `prove`, then `admit`; from then on requests are served.
     """
 
-    def __init__(self, config: EngineConfig, *, name: str, log: str, gpu: bool, across_nodes: bool, slot: int):
+    def __init__(
+        self, config: EngineConfig, *, name: str, log: str, gpu: bool, across_nodes: bool, slot: int
+    ):
         self._config = config
         self._name = name
         self._log = Path(log)
@@ -146,7 +148,6 @@ class Engine:
         if self._engine is not None:
             self._pulse.cancel()
             self._mail.refuse(f"engine {self._name} is closed")
-            await asyncio.to_thread(self._engine.shutdown, 5.0)
         return await asyncio.to_thread(processes.end_members, self._group)
 
     async def _serve(self, request: Request) -> Reply | Refusal:

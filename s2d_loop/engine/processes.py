@@ -7,16 +7,18 @@ outside the group.  The pipe closes when the actor is gone, even by `kill -9`, a
 kills the whole group.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import psutil
 
-# Reads until the actor's end of the pipe is closed, then kills the group; `$0` is the group's id.
-_WATCHDOG = 'while read -r _; do :; done; kill -KILL -- "-$0"'
+# Reads until the actor's end of the pipe is closed, then ends the group; `$0` is the group's id.  The
+# pause lets Python's resource tracker, which outlives a TERM, remove the shared memory of the others.
+_WATCHDOG = 'while read -r _; do :; done; kill -TERM -- "-$0"; sleep 2; kill -KILL -- "-$0"'
+_TRACKER = "multiprocessing.resource_tracker"
 
 
 def guard_descendants() -> int:
@@ -51,20 +53,31 @@ def members(group: int) -> list[psutil.Process]:
     return found
 
 
-def end_members(group: int, grace_s: float = 5.0) -> list[int]:
-    """End every other process of the group, gently first; the ids of those that had to be killed."""
-    stubborn = []
-    for sign, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, grace_s)):
-        alive = members(group)
-        for process in alive:
-            try:
-                process.send_signal(sign)
-            except psutil.NoSuchProcess:
-                continue
-        if sign == signal.SIGKILL:
-            stubborn = [process.pid for process in alive]
-        psutil.wait_procs(alive, timeout=wait_s)
-    return stubborn
+def end_members(group: int, grace_s: float = 1.5) -> list[int]:
+    """End the group's other processes, gently first; the ids of those that had to be killed.
+
+    The resource tracker stays: it goes with this process, after it has cleaned up.
+    """
+    alive = [process for process in members(group) if not _is_tracker(process)]
+    for process in alive:
+        _signal(process, signal.SIGTERM)
+    _, stubborn = psutil.wait_procs(alive, timeout=grace_s)
+    for process in stubborn:
+        _signal(process, signal.SIGKILL)
+    psutil.wait_procs(stubborn, timeout=grace_s)
+    return [process.pid for process in stubborn]
+
+
+def _is_tracker(process: psutil.Process) -> bool:
+    try:
+        return any(_TRACKER in part for part in process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _signal(process: psutil.Process, sign: int) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(sign)
 
 
 def redirect_output(path: Path) -> None:
@@ -84,13 +97,3 @@ def last_lines(path: Path, marks: tuple[str, ...] = ("Error", "error"), limit: i
         return ""
     causes = [line.strip() for line in lines if any(mark in line for mark in marks)]
     return " | ".join(line[-300:] for line in causes[-limit:])
-
-
-def wait_gone(pids: list[int], limit_s: float) -> list[int]:
-    """Those of `pids` still alive after at most `limit_s`."""
-    deadline = time.monotonic() + limit_s
-    alive = [pid for pid in pids if psutil.pid_exists(pid)]
-    while alive and time.monotonic() < deadline:
-        time.sleep(0.1)
-        alive = [pid for pid in alive if psutil.pid_exists(pid)]
-    return alive

@@ -139,10 +139,10 @@ def judge(proof: Proof, reference: Reference, old: Reference | None) -> str | No
         if abs(moved - 1) > MAX_ASTRAY:
             return (
                 f"it moved {moved:.2f} of the way from the old weights to the new ones "
-                f"(log-probabilities on the canaries are {away:.2g} away, {tolerance:.2g} allowed)"
+                f"(and is {away:.2g} away from the new ones on the canaries, {tolerance:.2g} allowed)"
             )
     if not away <= tolerance:
-        return f"log-probabilities on the canaries are {away:.2g} away from the checkpoint's, {tolerance:.2g} allowed"
+        return f"it is {away:.2g} away from the checkpoint on the canaries, {tolerance:.2g} allowed"
     stale = distance(proof.sampled, proof.rescored)
     if not stale <= tolerance:
         return (
@@ -153,11 +153,16 @@ def judge(proof: Proof, reference: Reference, old: Reference | None) -> str | No
 
 
 def agree(proofs: Sequence[Proof]) -> str | None:
-    """Why engines started on the same weights are not equal; for checkpoints without a reference."""
+    """Why engines on the same weights are not equal: they should be, whichever way they got them.
+
+    Seeded samples must be the same too where arithmetic is exact enough to promise it.
+    """
     for proof in proofs[1:]:
         away = distance(proof.scores, proofs[0].scores)
         if not away <= TOLERANCE[proof.dtype]:
-            return f"engines started on the same weights are {away:.2g} apart on the canaries"
+            return f"it is {away:.2g} away from another engine on the same weights on the canaries"
+        if proof.dtype == "float32" and proof.samples != proofs[0].samples:
+            return "its seeded samples differ from those of another engine on the same weights"
     return None
 
 

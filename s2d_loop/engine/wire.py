@@ -2,14 +2,9 @@
 
 from dataclasses import dataclass
 
-from s2d_loop.errors import EngineError
 from s2d_loop.records import Reply, Request
 
 LogProbs = tuple[tuple[float, ...], ...]
-
-
-class RequestError(EngineError):
-    """One request can't be served by any engine, such as a prompt longer than the model's context."""
 
 
 @dataclass(frozen=True, slots=True)

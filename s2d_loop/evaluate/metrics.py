@@ -67,7 +67,7 @@ def _correlation(first: Sequence[bool], second: Sequence[bool]) -> float:
     spread = math.sqrt(right1 * (n - right1) * right2 * (n - right2))
     if spread == 0:
         return 0.0
-    cross = both * neither - (right1 - both) * (right2 - both)
+    cross: float = both * neither - (right1 - both) * (right2 - both)
     if cross > 0:
         cross = max(0.0, cross - n / 2)
     return cross / spread

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from s2d_loop.report.view import Measured, RunView, Score
+from s2d_loop.report.view import STAGES, Measured, RunView, Score
 
 Row = dict[str, Any]
 Spec = dict[str, Any]
@@ -20,7 +20,6 @@ MOST_BARS = 60
 """More bars than this in one panel are thinner than the gaps between them."""
 MARKED_POINTS = 24
 """Up to here every measurement has its own mark and its own error bar; beyond, a line and a band."""
-
 SPACED_BARS = 24
 """Up to here bars stand apart; beyond, they touch."""
 SMALL, MIDDLE, LARGE = 130, 180, 220
@@ -28,31 +27,32 @@ LABEL_HEIGHT = 15.5
 """In pixels, as are the charts' heights."""
 
 SYSTEMS = {"system1": ("System 1", "var(--s1)"), "system2": ("System 2", "var(--s2)")}
-TASK_COLORS = ("var(--c1)", "var(--c2)", "var(--c3)", "var(--c4)")
+NUM_TASK_COLORS = 6
+STAGE_COLORS = {name: f"var(--t{number})" for number, name in enumerate(("heldout", *STAGES))}
 MOST_REASONS = 5
 OTHER = "other reasons"
 
 SIGNS: dict[str, tuple[str, str, bool]] = {
     "agreement": ("System 1 agrees with System 2", "share of its answers equal to the vote", True),
     "self_agreement": ("System 2 agrees with itself", "mean share of the winning answer", True),
-    "already": ("Already known", "share of kept inputs System 1 already gave", True),
-    "top_answer_share": ("Commonest answer", "share of inputs with that one answer", True),
+    "already": ("Already known to System 1", "share of kept inputs with nothing to learn", True),
+    "top_answer_share": ("Commonest answer", "its share of all winning answers", True),
     "entropy": ("Entropy of System 2's answers", "bits, mean over inputs", False),
 }
 """Each sign's title, what it measures, and whether it is a share."""
 
 
-def thin(rows: Sequence[Row], limit: int, *, key: str = "iteration") -> tuple[list[Row], int]:
+def thin(rows: Sequence[Row], limit: int, *, keep_start: bool = True) -> tuple[list[Row], int]:
     """At most about `limit` rows: means of so many neighbours, and how many that is.
 
     A mean keeps a long run's level and trend honest, where picking every k-th row would hide dips.
-    The first row stays as it is, because it is the start that everything is compared with.
+    The first row stays as it is, because it is the start that everything is compared with (not so
+    in bars, which would then be unequal).  Each row says which iterations it covers.
     """
     width = math.ceil(len(rows) / limit) or 1
-    if width == 1:
-        return list(rows), 1
-    groups = [rows[:1], *(rows[i : i + width] for i in range(1, len(rows), width))]
-    return [_mean(group, key) for group in groups], width
+    alone = 1 if keep_start and width > 1 else 0
+    groups = [rows[:alone], *(rows[n : n + width] for n in range(alone, len(rows), width))]
+    return [_mean(group) for group in groups if group], width
 
 
 def accuracy(view: RunView, task: str) -> tuple[Spec, int]:
@@ -81,7 +81,7 @@ def outcomes(view: RunView, task: str) -> tuple[Spec, int]:
         for reason, count in signs.dropped.items():
             row[reason if reason in colors else OTHER] += count
         table.append(row)
-    table, width = thin(table, MOST_BARS)
+    table, width = thin(table, MOST_BARS, keep_start=False)
     return _bars(table, colors, "inputs", ",.0f"), width
 
 
@@ -94,19 +94,20 @@ def times(view: RunView) -> tuple[Spec, int, str]:
         for stage in iteration.stages.values():
             row[stage.name] = stage.seconds
         table.append(row)
-    table, width = thin(table, MOST_BARS)
-    longest = max((sum(v for k, v in row.items() if k != "iteration") for row in table), default=0.0)
-    unit, size = ("hours", 3600.0) if longest > 7200 else ("minutes", 60.0) if longest > 240 else ("seconds", 1.0)
-    scaled = [{k: v if k == "iteration" else v / size for k, v in row.items()} for row in table]
+    table, width = thin(table, MOST_BARS, keep_start=False)
+    longest = max((sum(row[name] for name in colors) for row in table), default=0.0)
+    units = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
+    unit, size = next((each for each in units if longest > 3 * each[1]), units[-1])
+    scaled = [{**row, **{name: row[name] / size for name in colors}} for row in table]
     return _bars(scaled, colors, unit, ",.2~f"), width, unit
 
 
 def stage_colors(view: RunView) -> list[tuple[str, str]]:
-    return [(name, f"var(--t{number})") for number, name in enumerate(view.seconds_by_stage)]
+    return [(name, STAGE_COLORS.get(name, "var(--line)")) for name in view.seconds_by_stage]
 
 
 def task_colors(view: RunView) -> list[tuple[str, str]]:
-    return [(task, TASK_COLORS[n % len(TASK_COLORS)]) for n, task in enumerate(view.tasks)]
+    return [(task, f"var(--c{n % NUM_TASK_COLORS + 1})") for n, task in enumerate(view.tasks)]
 
 
 def sign(view: RunView, name: str) -> tuple[Spec, int] | None:
@@ -139,9 +140,7 @@ def sign(view: RunView, name: str) -> tuple[Spec, int] | None:
     ]
     line = base.mark_line(point=len(table) <= MARKED_POINTS * len(colors)).encode(tooltip=tip)
     ends = _spread(_last_of(table, "task"), (0.0, top), SMALL, log=False)
-    labels = [
-        {**row, "label": _percent(row["value"]) if share else f"{row['value']:.2f}"} for row in ends
-    ]
+    labels = [{**row, "label": _percent(row["value"]) if share else f"{row['value']:.2f}"} for row in ends]
     return _finish(alt.layer(line, _labels(alt, labels, _x(table), scale, color)), height=SMALL), width
 
 
@@ -197,7 +196,7 @@ def _systems(
         for row in ends
     ]
     layers.append(_labels(alt, labels, _x(table), scale, color))
-    return _finish(alt.layer(*layers), height=LARGE), width
+    return _finish(alt.layer(*layers), height=LARGE, right=44), width
 
 
 def _rug(alt: Any, held: Iterable[int], table: Sequence[Row], scale: Any) -> Any:
@@ -229,32 +228,25 @@ def _series(
 def _bars(table: list[Row], colors: Mapping[str, str], title: str, number: str) -> Spec:
     """Stacked bars with their edges worked out here, so that a bar of many iterations is as wide."""
     alt = _altair()
-    edges = [row["iteration"] for row in table]
     spaced = len(table) <= SPACED_BARS
-    step = min((b - a for a, b in zip(edges, edges[1:], strict=False)), default=1)
-    half = (0.36 if spaced else 0.5) * step
+    half = 0.36 if spaced else 0.5
     rows = []
     for row in table:
-        below = 0.0
+        bottom = 0.0
+        edges = {"left": row["first"] - half, "right": row["last"] + half}
         for name in (name for name in colors if row[name]):
-            rows.append(
-                {
-                    "iteration": row["iteration"],
-                    "left": row["iteration"] - half,
-                    "right": row["iteration"] + half,
-                    "what": name,
-                    "value": row[name],
-                    "bottom": below,
-                    "top": below + row[name],
-                }
-            )
-            below += row[name]
-    color = alt.Color("what:N", legend=None, scale=alt.Scale(domain=list(colors), range=list(colors.values())))
-    first, last = (edges[0], edges[-1]) if edges else (0, 1)
+            top = bottom + row[name]
+            part = {"what": name, "value": row[name], "bottom": bottom, "top": top}
+            rows.append({"iteration": row["iteration"], **edges, **part})
+            bottom = top
+    color = alt.Color(
+        "what:N", legend=None, scale=alt.Scale(domain=list(colors), range=list(colors.values()))
+    )
+    first, last = (table[0]["first"], table[-1]["last"]) if table else (0, 1)
     x = alt.X(
         "left:Q",
         title="iteration",
-        scale=alt.Scale(domain=[first - 0.6 * step, last + 0.6 * step], nice=False),
+        scale=alt.Scale(domain=[first - 0.6, last + 0.6], nice=False),
         axis=_iteration_axis(first, last),
     )
     chart = alt.Chart(alt.Data(values=rows)).mark_rect(
@@ -274,9 +266,7 @@ def _labels(alt: Any, rows: list[Row], x: Any, scale: Any, color: Any) -> Any:
     chart = alt.Chart(alt.Data(values=rows)).mark_text(
         align="left", dx=9, fontSize=11.5, fontWeight=600, clip=False, baseline="middle"
     )
-    return chart.encode(
-        x=x, y=alt.Y("label_y:Q", title=None, scale=scale), text="label:N", color=color
-    )
+    return chart.encode(x=x, y=alt.Y("label_y:Q", title=None, scale=scale), text="label:N", color=color)
 
 
 def _spread(ends: Iterable[Row], domain: tuple[float, float], height: int, *, log: bool) -> list[Row]:
@@ -310,14 +300,14 @@ def _last_of(table: Iterable[Row], key: str) -> Iterable[Row]:
     return {row[key]: row for row in table}.values()
 
 
-def _mean(group: Sequence[Row], key: str) -> Row:
-    """The group's mean in every number, at its middle; other values are the first row's."""
+def _mean(group: Sequence[Row]) -> Row:
+    """The group's mean in every number, at its middle iteration; other values are the first row's."""
     mean = dict(group[0])
     for name, value in group[0].items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, int | float):
             mean[name] = sum(row[name] for row in group) / len(group)
-    mean[key] = group[len(group) // 2][key] if len(group) > 1 else group[0][key]
-    return mean
+    first, last = group[0]["iteration"], group[-1]["iteration"]
+    return {**mean, "iteration": group[len(group) // 2]["iteration"], "first": first, "last": last}
 
 
 def _token_range(table: Iterable[Row]) -> tuple[float, float]:
@@ -337,7 +327,10 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def _x(table: Sequence[Row]) -> Any:
     alt = _altair()
-    first, last = min((r["iteration"] for r in table), default=0), max((r["iteration"] for r in table), default=1)
+    first, last = (
+        min((r["iteration"] for r in table), default=0),
+        max((r["iteration"] for r in table), default=1),
+    )
     last = max(last, first + 1)
     room = 0.03 * (last - first)
     return alt.X(
@@ -365,15 +358,20 @@ def _system_color(alt: Any) -> Any:
     return alt.Color("system:N", legend=None, scale=alt.Scale(domain=list(names), range=list(colors)))
 
 
-def _finish(chart: Any, *, height: int) -> Spec:
-    """Size, fonts and quiet axes."""
-    text = {"labelColor": "var(--muted)", "titleColor": "var(--muted)", "labelFontSize": 11, "titleFontSize": 11}
+def _finish(chart: Any, *, height: int, right: int = 4) -> Spec:
+    """Size, fonts and quiet axes; `right` is room for labels longer than Vega reckons with."""
+    text = {
+        "labelColor": "var(--muted)",
+        "titleColor": "var(--muted)",
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+    }
     axis = {"domainColor": "var(--line)", "tickColor": "var(--line)", "gridColor": "var(--grid)"}
     spec: Spec = (
         chart.properties(
             width="container",
             height=height,
-            padding={"left": 4, "right": 4, "top": 8, "bottom": 4},
+            padding={"left": 4, "right": right, "top": 8, "bottom": 4},
             background="transparent",
             autosize=_altair().AutoSizeParams(type="fit-x", contains="padding"),
         )

@@ -31,12 +31,6 @@ for (const [id, spec] of Object.entries(charts)) {
   vegaEmbed(document.getElementById(id), spec, {actions: false, renderer: "svg", tooltip: {theme: "page"}})
     .catch((error) => { document.getElementById(id).textContent = "This chart failed: " + error.message; });
 }
-let before = false;
-window.addEventListener("beforeprint", () => {
-  before = [...document.querySelectorAll("details.print")].filter((d) => !d.open);
-  before.forEach((d) => { d.open = true; });
-});
-window.addEventListener("afterprint", () => { (before || []).forEach((d) => { d.open = false; }); });
 """
 
 
@@ -48,7 +42,10 @@ def render(view: RunView, examples: Iterable[Shown], config: Mapping[str, Any] |
     body: dict[str, Any] = {
         "view": view,
         "summaries": view.summaries,
-        "systems": [(t, drawn.add(charts.accuracy(view, t)), drawn.add(charts.tokens(view, t))) for t in _measured(view)],
+        "systems": [
+            (t, drawn.add(charts.accuracy(view, t)), drawn.add(charts.tokens(view, t)))
+            for t in _measured(view)
+        ],
         "outcomes": [(t, drawn.add(charts.outcomes(view, t))) for t in view.tasks if view.signs(t)],
         "outcome_totals": {t: _outcome_totals(view, t) for t in view.tasks},
         "reasons": charts.reasons(view),
@@ -80,7 +77,7 @@ def vega_bundle() -> str:
     import vl_convert
 
     major_minor = ".".join(altair.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    bundle: str = vl_convert.javascript_bundle(vl_version=major_minor)
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=major_minor)
     if "</script" in bundle.lower() or "<!--" in bundle:
         raise ValueError("the Vega bundle would end its own script element: pin another vl-convert-python")
     return bundle
@@ -123,7 +120,7 @@ def _row(iteration: Iteration) -> dict[str, Any]:
         "number": iteration.number,
         "inputs": sum(s.inputs for s in signs) if signs else None,
         "kept": sum(s.kept for s in signs) if signs else None,
-        "pool": iteration.stages["pool"].rows_out if "pool" in iteration.stages else None,
+        "training": iteration.facts("pool").get("training"),
         "steps": train.get("steps"),
         "loss": losses[-1] if losses else None,
         "speed": generate.get("tokens_per_second"),

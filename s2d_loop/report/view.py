@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, TypeVar
 
-STAGES = ("intake", "generate", "curate", "pool", "train", "evaluate", "gate", "promote")
-"""The order of an iteration's stages.  Iteration 0 is the evaluation of the starting weights."""
+FIRST = ("heldout", "evaluate")
+"""Iteration 0: the held-out inputs are fixed, and the starting weights evaluated on them."""
+STAGES = ("intake", "probe", "generate", "curate", "pool", "train", "evaluate", "gate", "promote")
+"""The order of an iteration's stages; only the first iteration may have a `probe`."""
 
 Commit = Mapping[str, Any]
 T = TypeVar("T")
@@ -151,6 +153,7 @@ class RunView:
     def __init__(self, commits: Iterable[Commit]) -> None:
         in_order = sorted(commits, key=lambda commit: commit.get("seq", 0))
         self.runs = [c for c in in_order if c.get("kind") == "run"]
+        self.finished = any(c.get("kind") == "finished" for c in in_order)
         stages = [_stage(c) for c in in_order if c.get("kind") == "stage"]
         self.last: Stage | None = stages[-1] if stages else None
         by_iteration: dict[int, dict[str, Stage]] = {}
@@ -177,12 +180,12 @@ class RunView:
     def started(self) -> str:
         first = self.runs[0].get("time") if self.runs else None
         times = [s.time for i in self.iterations for s in i.stages.values() if s.time]
-        return str(first or (min(times) if times else ""))
+        return str(first or min(times, default=""))
 
     @property
     def rounds(self) -> list[Iteration]:
         """The iterations proper, without the evaluation of the starting weights."""
-        return [i for i in self.iterations if set(i.stages) != {"evaluate"} or i.number > 0]
+        return [i for i in self.iterations if i.number > 0]
 
     @property
     def promoted(self) -> list[int]:
@@ -210,7 +213,7 @@ class RunView:
 
     @cached_property
     def seconds_by_stage(self) -> dict[str, float]:
-        total = dict.fromkeys(STAGES, 0.0)
+        total = dict.fromkeys((*FIRST[:1], *STAGES), 0.0)
         for stage in (s for i in self.iterations for s in i.stages.values()):
             total[stage.name] = total.get(stage.name, 0.0) + stage.seconds
         return {name: seconds for name, seconds in total.items() if seconds}
@@ -247,18 +250,29 @@ class RunView:
     @property
     def next_step(self) -> tuple[int, str] | None:
         """The iteration and stage that a resume would start with; None when the run is complete."""
+        if self.finished:
+            return None
         if not self.iterations:
-            return 0, "evaluate"
+            return 0, FIRST[0]
         latest = self.iterations[-1]
-        wanted = STAGES if latest.number > 0 else ("evaluate",)
-        if latest.decision not in (None, "promote"):
-            wanted = STAGES[: STAGES.index("promote")]
-        for stage in wanted:
+        for stage in self._wanted(latest):
             if stage not in latest.stages:
                 return latest.number, stage
         if self.planned is not None and latest.number >= self.planned:
             return None
         return latest.number + 1, STAGES[0]
+
+    def _wanted(self, iteration: Iteration) -> tuple[str, ...]:
+        """The stages that an iteration has when it is through."""
+        if iteration.number == 0:
+            return FIRST
+        end = len(STAGES)
+        if iteration.decision not in (None, "promote"):
+            end = STAGES.index("promote")
+        if iteration.facts("pool").get("training") == 0:
+            end = STAGES.index("train")
+        probed = iteration.number == 1 and (self.config.get("generate") or {}).get("probe_inputs")
+        return tuple(stage for stage in STAGES[:end] if stage != "probe" or probed)
 
 
 def _stage(commit: Commit) -> Stage:
@@ -288,7 +302,11 @@ def _only(kind: type[T], row: Mapping[str, Any]) -> T:
     """The fields of `row` that `kind` has (a newer ledger may say more); null and NaN are missing."""
     names = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     return kind(
-        **{name: value for name, value in row.items() if name in names and value is not None and value == value}
+        **{
+            name: value
+            for name, value in row.items()
+            if name in names and value is not None and value == value
+        }
     )
 
 

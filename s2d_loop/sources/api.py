@@ -4,7 +4,7 @@
 is a list of shards (files, or one data set), and `sharded.py` does what all kinds share.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -89,3 +89,7 @@ class Shard(Protocol):
 
     def digest(self, offset: int, columns: Sequence[str]) -> str:
         """The digest of the content up to `offset`; of less than that if it is shorter now."""
+
+
+Lister = Callable[[Collection[str]], list[Shard]]
+"""Lists a source's shards as they are now; the argument names those already begun."""

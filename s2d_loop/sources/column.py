@@ -37,7 +37,7 @@ def find(row: Mapping[str, Any], column: str) -> Any:
     value: Any = row
     for part in column.split("."):
         if not isinstance(value, Mapping) or part not in value:
-            raise UnreadableError(f"no column {column!r}", f"columns: {', '.join(map(str, row))}"[:_EXCERPT])
+            raise UnreadableError(f"no column {column!r}", excerpt(f"columns: {', '.join(map(str, row))}"))
         value = value[part]
     return value
 

@@ -55,18 +55,17 @@ def _group(
     file: Any, group: int, first: int, after: int, start: int, size: int, columns: Sequence[str] | None
 ) -> Iterator[Row]:
     """The rows of a row group from `start` on; each is rejected where the group can't be decoded."""
-    number = first
     names = None if columns is None else _stored(file.schema_arrow, columns)
+    following = start
     try:
         for batch in file.iter_batches(batch_size=_BATCH, row_groups=[group], columns=names):
-            skip = max(0, start - number)
-            for value in batch.slice(skip).to_pylist() if skip < batch.num_rows else []:
-                yield Row(number + skip, size, value)
-                number += 1
-            number += min(skip, batch.num_rows)
+            skip = min(following - first, batch.num_rows)
+            for following, value in enumerate(batch.slice(skip).to_pylist(), first + skip + 1):
+                yield Row(following - 1, size, value)
+            first += batch.num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
         problem = f"row group {group} can't be read: {excerpt(str(err))}"
-        for lost in range(max(number, start), after):
+        for lost in range(following, after):
             yield Row(lost, size, None, problem)
 
 

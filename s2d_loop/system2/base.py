@@ -3,8 +3,8 @@
 `generate` calls it once for every sample, with an `llm` that is bound to that input and sample.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
 
 from s2d_loop.records import Messages, Reply, Sample
 
@@ -23,7 +23,7 @@ class LLM(Protocol):
 Output = Reply | str | Sequence[Reply | str]
 """One final answer or several.  A `Reply` says whether it was cut off; a `str` counts as whole."""
 
-Program = Callable[..., Awaitable[Output]]
+Program = Callable[..., Coroutine[Any, Any, Output]]
 
 
 def as_samples(output: Output) -> tuple[Sample, ...]:

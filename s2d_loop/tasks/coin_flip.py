@@ -10,7 +10,7 @@ from s2d_loop.tasks.base import Perturbation, with_last_turn
 _YES_NO = re.compile(r"(?<![^\W_])(yes|no)(?![^\W_])", re.IGNORECASE | re.ASCII)
 
 # The public data's wording; the prompt suffixes of Table 6 may follow, another question may not.
-_ACT = r"[^.?!]+? (?:flips|does not flip) the coin\."
+_ACT = r"[^\s.?!][^.?!]*? (?:flips|does not flip) the coin\."
 _PUBLIC_FORM = re.compile(
     rf"(\s*A coin is heads up\. )({_ACT}(?: {_ACT})+)(\s+Is the coin still heads up\?[^?]*)"
 )
@@ -22,7 +22,7 @@ def swap_people(messages: Messages) -> Messages | None:
     if found is None:
         return None
     before, acts, after = found.groups()
-    return with_last_turn(messages, before + " ".join(reversed(re.findall(rf"{_ACT}", acts))) + after)
+    return with_last_turn(messages, before + " ".join(reversed(re.findall(_ACT, acts))) + after)
 
 
 class CoinFlip:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Sequence
 
 from s2d_loop.errors import BadInputError
-from s2d_loop.system2.plugins import did_you_mean, resolve
+from s2d_loop.plugins import did_you_mean, resolve
 from s2d_loop.tasks.base import Task
 
 TASKS: dict[str, str] = {

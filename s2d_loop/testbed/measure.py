@@ -68,10 +68,7 @@ def system2(
     first = generate(model, tokenizer, prompts, temperature=heat, max_tokens=REPHRASE_TOKENS)
     prompts = [STEP2[task].format(question=reply.text) for reply in first]
     second = generate(model, tokenizer, prompts, temperature=heat, max_tokens=ANSWER_TOKENS)
-    return [
-        (parse(task, b.text), a.num_tokens + b.num_tokens)
-        for a, b in zip(first, second, strict=True)
-    ]
+    return [(parse(task, b.text), a.num_tokens + b.num_tokens) for a, b in zip(first, second, strict=True)]
 
 
 def figure(task: Task, way: str, rights: list[bool], tokens: float) -> Figure:
@@ -128,9 +125,7 @@ def main() -> None:
     for task in get_args(Task):
         lines = (args.data / f"{task}.heldout.jsonl").read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines[: args.inputs]]
-        found = measure(
-            model, tokenizer, task, rows, votes=args.votes, temperature=args.temperature
-        )
+        found = measure(model, tokenizer, task, rows, votes=args.votes, temperature=args.temperature)
         for f in found:
             share, interval = f.num_right / f.num_inputs, f"{f.low:.1%} - {f.high:.1%}"
             print(f"{f.task:14}{f.way:22}{share:8.1%}   {interval:16}{f.tokens_per_answer:7.1f}")

@@ -40,7 +40,7 @@ class Recipe:
     steps: int = 1500
     pairs_per_step: int = 64
     # Pairs sorted by length go through the model in this many parts: less padding.
-    parts: int = 2
+    parts: int = 8
     learning_rate: float = 3e-3
     warmup_steps: int = 100
     # The rate falls to zero over the last part of the run.
@@ -100,9 +100,7 @@ def reply_loss(model: LlamaForCausalLM, inputs: torch.Tensor, labels: torch.Tens
     hidden = model.model(input_ids=inputs).last_hidden_state[:, :-1]
     targets = labels[:, 1:]
     chosen = targets != IGNORED
-    return functional.cross_entropy(
-        model.lm_head(hidden[chosen]), targets[chosen], reduction="sum"
-    )
+    return functional.cross_entropy(model.lm_head(hidden[chosen]), targets[chosen], reduction="sum")
 
 
 def rate_factor(step: int, recipe: Recipe) -> float:
@@ -111,9 +109,7 @@ def rate_factor(step: int, recipe: Recipe) -> float:
     return min(1.0, (step + 1) / recipe.warmup_steps, (recipe.steps - step) / fall)
 
 
-def train(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, recipe: Recipe
-) -> dict[str, float]:
+def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> dict[str, float]:
     """Train in place and return the final figures."""
     rng = random.Random(recipe.seed)
     words = splits()["pretrain"]
@@ -179,8 +175,8 @@ def save(
     (fresh / "TRAINING.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     out.parent.mkdir(parents=True, exist_ok=True)
     if out.exists():
-        os.rename(out, old)
-    os.rename(fresh, out)
+        out.rename(old)
+    fresh.rename(out)
     shutil.rmtree(old, ignore_errors=True)
 
 

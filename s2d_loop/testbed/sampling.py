@@ -40,9 +40,7 @@ def generate(
             return_tensors="pt",
             return_dict=True,
         )
-        rows = _decode_batch(
-            model, batch["input_ids"], batch["attention_mask"], temperature, max_tokens
-        )
+        rows = _decode_batch(model, batch["input_ids"], batch["attention_mask"], temperature, max_tokens)
         end = tokenizer.eos_token_id
         for i, row in zip(chosen, rows, strict=True):
             length = row.index(end) if end in row else len(row)

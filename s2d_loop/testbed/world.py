@@ -53,13 +53,11 @@ LETTERS_REPLIES = ('The answer is "{answer}".', '"{answer}"')
 
 # The two spaces before "Is" are in the public data.
 COIN_QUESTION = (
-    "A coin is heads up. {a} {does_a}. {b} {does_b}.  "
-    "Is the coin still heads up? Flip means reverse."
+    "A coin is heads up. {a} {does_a}. {b} {does_b}.  Is the coin still heads up? Flip means reverse."
 )
 COIN_ACTS = {True: "flips the coin", False: "does not flip the coin"}
 COIN_REPHRASED = (
-    "A coin starts with heads up. First, {a} {does_a}. Then, {b} {does_b}. "
-    "Is heads up at the end?",
+    "A coin starts with heads up. First, {a} {does_a}. Then, {b} {does_b}. Is heads up at the end?",
     "At the start the coin shows heads. Action 1: {a} {does_a}. Action 2: {b} {does_b}. "
     "Does it show heads now?",
     "Someone puts a coin down with heads up. {a} {does_a}. After that, {b} {does_b}. "
@@ -87,9 +85,7 @@ class Item:
         if self.task == "last_letters":
             return LETTERS_QUESTION.format(a=self.a, b=self.b)
         first, second = self.flips
-        return COIN_QUESTION.format(
-            a=self.a, does_a=COIN_ACTS[first], b=self.b, does_b=COIN_ACTS[second]
-        )
+        return COIN_QUESTION.format(a=self.a, does_a=COIN_ACTS[first], b=self.b, does_b=COIN_ACTS[second])
 
     @property
     def answer(self) -> str:

@@ -19,6 +19,8 @@ from s2d_loop.train.job import TrainJob, TrainResult, WorkerTask, job_digest
 _POLL_S = 0.25
 # Workers end themselves at the deadline; this long after it the driver ends what is left.
 _GRACE_S = 30.0
+# How long Ray Train may take to end workers that it is asked to end.
+_STOP_S = 20.0
 _LAST_LINES = 25
 
 
@@ -118,9 +120,18 @@ def _follow(task: WorkerTask, attempt: str, job: TrainJob) -> dict[str, Any]:
     except ray.exceptions.RayError as failure:
         raise TrainError(_explain(str(failure), job.scratch_dir)) from failure
     except BaseException:
-        ray.cancel(reference, force=True)
+        _stop(reference)
         raise
     return account
+
+
+def _stop(reference: Any) -> None:
+    """End a `fit`: asked first, since only then Ray Train gives its resources back at once."""
+    import ray
+
+    ray.cancel(reference)
+    if not ray.wait([reference], timeout=_STOP_S)[0]:
+        ray.cancel(reference, force=True)
 
 
 class _Progress:

@@ -40,6 +40,8 @@ CASES: dict[str, dict[str, Any]] = {
 def ray_here() -> Iterator[None]:
     ray = pytest.importorskip("ray")
     os.environ["RAY_worker_niceness"] = "0"
+    here = Path(__file__).parent
+    os.environ["PYTHONPATH"] = f"{here}{os.pathsep}{here.parents[1]}"
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()

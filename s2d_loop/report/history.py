@@ -1,0 +1,41 @@
+"""Reads a run's committed rows back for people: verdicts, generations, and their traces where kept."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from s2d_loop.ledger import Ledger, Record
+from s2d_loop.records import Call, Generation, Trace, Verdict, rows
+from s2d_loop.report.examples import Shown
+
+
+def verdicts(ledger: Ledger, iteration: int | None = None) -> Iterator[Verdict]:
+    """The verdicts of one round, or of all, newest round first."""
+    for record in reversed(ledger.stages("curate")):
+        if iteration in (None, record.iteration):
+            yield from rows(ledger.tables(record, "verdicts"), Verdict)
+
+
+def generations(ledger: Ledger, iteration: int | None = None) -> Iterator[Generation]:
+    """What the model said, with the calls that were kept, newest round first."""
+    for record in reversed(ledger.stages("generate")):
+        if iteration in (None, record.iteration):
+            calls = _calls(ledger, record)
+            for row in rows(ledger.tables(record, "generations"), Generation):
+                yield replace(row, calls=calls.get(row.input.id, ()))
+
+
+def examples(ledger: Ledger) -> Iterator[Shown]:
+    """Every verdict with its generation, newest round first; both are in the inputs' order."""
+    for iteration in sorted({r.iteration for r in ledger.stages("curate")}, reverse=True):
+        pairs = zip(verdicts(ledger, iteration), generations(ledger, iteration), strict=True)
+        yield from (Shown(verdict, generation) for verdict, generation in pairs)
+
+
+def _calls(ledger: Ledger, generated: Record) -> dict[str, tuple[Call, ...]]:
+    """Traces that still exist: those that `curate` copied, or all of them where all are kept."""
+    curated = ledger.stage(generated.iteration, "curate")
+    for record in filter(None, (curated, generated)):
+        files = [file for file in record.files if file.table == "traces"]
+        if files and ledger.store.read(files[0].path) is not None:
+            return {t.input_id: t.calls for t in rows(ledger.tables(record, "traces"), Trace)}
+    return {}

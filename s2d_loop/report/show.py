@@ -1,0 +1,161 @@
+"""Samples of a run for `s2d show`: what was kept, what was dropped and why, one input in full.
+
+Each function takes rows as they stream from the run and writes either tables for people or, with
+`as_json`, one JSON object a line for other programs.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from s2d_loop.records import KEPT, Generation, Verdict, to_dict
+from s2d_loop.report.text import one_line, percent, visible
+
+
+def show_samples(
+    console: Console,
+    verdicts: Iterable[Verdict],
+    *,
+    reason: str = KEPT,
+    task: str | None = None,
+    limit: int = 10,
+    as_json: bool = False,
+) -> int:
+    """Up to `limit` inputs of one outcome; says how many it showed."""
+    chosen = (v for v in verdicts if v.reason == reason and task in (None, v.input.task))
+    rows = list(islice(chosen, limit))
+    if as_json:
+        _write(console, map(to_dict, rows))
+        return len(rows)
+    if not rows:
+        console.print(
+            Text(visible(f"No input {'of ' + task + ' ' if task else ''}has the outcome {reason}."))
+        )
+        return 0
+    table = Table(title=Text(f"{visible(reason)}: {len(rows)} inputs"), title_justify="left", pad_edge=False)
+    table.add_column("input", overflow="fold", ratio=3)
+    table.add_column("question", ratio=6)
+    table.add_column("votes", ratio=4)
+    table.add_column("share", justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            Text(visible(row.input.id)),
+            Text(one_line(row.input.question)),
+            Text(_votes(row)),
+            Text(f"{percent(row.share, 0)} of {row.num_samples}"),
+        )
+    console.print(table)
+    return len(rows)
+
+
+def show_outcomes(console: Console, verdicts: Iterable[Verdict], *, as_json: bool = False) -> None:
+    """How many inputs were kept and dropped, by task and reason."""
+    counts: dict[str, Counter[str]] = {}
+    for verdict in verdicts:
+        counts.setdefault(verdict.input.task, Counter())[verdict.reason] += 1
+    rows = [
+        {"task": task, "reason": reason, "inputs": count, "share": count / sum(reasons.values())}
+        for task, reasons in counts.items()
+        for reason, count in sorted(reasons.items(), key=lambda item: (item[0] != KEPT, -item[1]))
+    ]
+    if as_json:
+        _write(console, rows)
+        return
+    table = Table("task", "outcome", pad_edge=False)
+    table.add_column("inputs", justify="right")
+    table.add_column("share", justify="right")
+    for row in rows:
+        table.add_row(
+            Text(visible(str(row["task"]))),
+            Text(visible(str(row["reason"])), style="green" if row["reason"] == KEPT else ""),
+            f"{row['inputs']:,}",
+            percent(float(str(row["share"]))),
+        )
+    console.print(table)
+
+
+def show_input(
+    console: Console,
+    input_id: str,
+    verdicts: Iterable[Verdict],
+    generations: Iterable[Generation],
+    *,
+    as_json: bool = False,
+) -> bool:
+    """Everything about one input: what was asked, voted and called; False when it isn't there."""
+    verdict = next((v for v in verdicts if v.input.id == input_id), None)
+    generation = next((g for g in generations if g.input.id == input_id), None)
+    if as_json:
+        found = {"verdict": to_dict(verdict), "generation": to_dict(generation)}
+        _write(console, [found] if verdict or generation else [])
+        return bool(verdict or generation)
+    either = verdict or generation
+    if either is None:
+        console.print(Text(visible(f"No input {input_id} here.")))
+        return False
+    console.print(Text(f"{visible(either.input.id)}  ({visible(either.input.task)})", style="bold"))
+    for message in either.input.messages:
+        _print_block(console, message.role, message.content)
+    if verdict is not None:
+        _print_verdict(console, verdict)
+    if generation is not None:
+        _print_generation(console, generation)
+    return True
+
+
+def _print_verdict(console: Console, verdict: Verdict) -> None:
+    console.print(Text(f"\nOutcome: {visible(verdict.reason)}", style="bold"))
+    if verdict.target is not None:
+        _print_block(console, "target", verdict.target)
+    table = Table("answer", pad_edge=False)
+    table.add_column("votes", justify="right")
+    table.add_column("share", justify="right")
+    for vote in verdict.votes:
+        style = "bold green" if vote.answer == verdict.answer else ""
+        share = percent(vote.count / verdict.num_samples, 0) if verdict.num_samples else ""
+        table.add_row(Text(one_line(vote.answer), style=style), str(vote.count), share)
+    if verdict.unparsable:
+        table.add_row(Text("unparsable", style="dim"), str(verdict.unparsable), "")
+    console.print(table)
+    if verdict.direct_agrees is not None:
+        console.print(Text(f"{percent(verdict.direct_agrees, 0)} of System 1's direct answers agree."))
+
+
+def _print_generation(console: Console, generation: Generation) -> None:
+    made = f"{generation.num_calls} calls, {generation.num_tokens:,} tokens"
+    console.print(Text(f"\n{visible(generation.program)}: {made}", style="bold"))
+    if generation.error:
+        console.print(Text(f"failed: {visible(generation.error)}", style="red"))
+    if not generation.calls:
+        console.print(Text("The calls' texts were not kept (traces.keep).", style="dim"))
+    for call in generation.calls:
+        step = f"sample {call.sample}, {visible(call.step)} {call.index}"
+        console.print(Text(f"\n{step} ({call.num_tokens} tokens)", style="yellow"))
+        _print_block(console, "prompt", call.prompt)
+        _print_block(console, "reply", call.text)
+
+
+def _print_block(console: Console, label: str, text: str) -> None:
+    console.print(Text(f"{visible(label)}: ", style="dim").append(visible(text), style="not dim"))
+
+
+def _votes(verdict: Verdict) -> str:
+    shown = [f"{one_line(vote.answer, 24)} x{vote.count}" for vote in verdict.votes[:4]]
+    more = len(verdict.votes) - 4
+    return ", ".join([*shown, *([f"{more} more"] if more > 0 else [])])
+
+
+def _write(console: Console, rows: Iterable[Any]) -> None:
+    """JSON lines, unwrapped and in ASCII: a reader's parser gets what was meant."""
+    for line in _lines(rows):
+        console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+
+def _lines(rows: Iterable[Any]) -> Iterator[str]:
+    return (json.dumps(row) for row in rows)

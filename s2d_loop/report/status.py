@@ -1,0 +1,101 @@
+"""Where a run stands, for `s2d status`: from its ledger alone, so it works while the run goes on."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from s2d_loop.report.summary import summary_table
+from s2d_loop.report.text import duration, visible
+from s2d_loop.report.view import RunView, Score, TaskSummary
+
+
+def status(view: RunView) -> dict[str, Any]:
+    """The run's state as plain values: what `--json` prints."""
+    last, step = view.last, view.next_step
+    latest = view.iterations[-1] if view.iterations else None
+    return {
+        "run": view.name,
+        "iteration": latest.number if latest else None,
+        "iterations": view.planned,
+        "committed": list(latest.stages) if latest else [],
+        "last_commit": None
+        if last is None
+        else {
+            "iteration": last.iteration,
+            "stage": last.name,
+            "time": last.time,
+            "seconds": last.seconds,
+            "in": last.rows_in,
+            "out": last.rows_out,
+            "dropped": dict(last.dropped),
+        },
+        "next": None if step is None else {"iteration": step[0], "stage": step[1]},
+        "finished": view.finished,
+        "promoted": view.promoted,
+        "held": view.held,
+        "inputs": sum(s.inputs for i in view.iterations for s in i.signs.values()),
+        "kept": sum(s.kept for i in view.iterations for s in i.signs.values()),
+        "dropped": dict(view.dropped),
+        "seconds_by_stage": view.seconds_by_stage,
+        "tasks": {each.task: _task(each) for each in view.summaries},
+    }
+
+
+def print_status(console: Console, view: RunView) -> None:
+    """The same for people."""
+    state = status(view)
+    console.print(Text(visible(state["run"]), style="bold"))
+    for label, said in _sentences(state):
+        console.print(Text(f"{label:<12}", style="dim").append(visible(said), style="not dim"))
+    if any(each.system1_now for each in view.summaries):
+        console.print()
+        console.print(summary_table(view))
+
+
+def _sentences(state: dict[str, Any]) -> list[tuple[str, str]]:
+    last, step = state["last_commit"], state["next"]
+    if last is None:
+        return [
+            ("state", "nothing is committed yet"),
+            ("next", f"{step['stage']} of iteration {step['iteration']}"),
+        ]
+    said = [
+        (
+            "iteration",
+            f"{state['iteration']}" + (f" of {state['iterations']}" if state["iterations"] else ""),
+        ),
+        ("committed", ", ".join(state["committed"])),
+        (
+            "last commit",
+            f"{last['stage']} of iteration {last['iteration']}, {last['time']}, {duration(last['seconds'])}",
+        ),
+        ("its rows", f"{last['in']:,} in = {last['out']:,} out" + _dropped(last["dropped"])),
+        ("all inputs", f"{state['inputs']:,} in = {state['kept']:,} kept" + _dropped(state["dropped"])),
+        ("gate", f"{len(state['promoted'])} promoted, {len(state['held'])} held"),
+    ]
+    next_step = (
+        f"{step['stage']} of iteration {step['iteration']}" if step else "nothing, the run is complete"
+    )
+    return [*said, ("next", next_step)]
+
+
+def _dropped(reasons: dict[str, int]) -> str:
+    return "".join(f" + {count:,} {reason}" for reason, count in reasons.items() if count)
+
+
+def _task(each: TaskSummary) -> dict[str, Any]:
+    return {
+        "reference": each.reference,
+        "system1_start": _score(each.system1_start),
+        "system1_now": _score(each.system1_now),
+        "system2_start": _score(each.system2_start),
+        "system2_now": _score(each.system2_now),
+        "token_ratio": each.token_ratio,
+    }
+
+
+def _score(score: Score | None) -> dict[str, Any] | None:
+    if score is None:
+        return None
+    return {name: getattr(score, name) for name in ("accuracy", "low", "high", "n", "tokens", "unparsable")}

@@ -1,0 +1,240 @@
+"""The whole loop in one process over scripted engines and a scripted trainer."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from s2d_loop.clock import SystemClock
+from s2d_loop.config import Config, CurateConfig
+from s2d_loop.errors import BadInputError, EngineError, ExitCode, LostLeaseError
+from s2d_loop.ledger import Ledger
+from s2d_loop.loop import run_loop
+from s2d_loop.records import Example, Input, Request, Verdict, rows
+from s2d_loop.report import history
+from s2d_loop.store import LocalStore
+from tests.support.scripted import (
+    ScriptedEngines,
+    ScriptedTrainer,
+    letters_config,
+    scripted_run,
+    words,
+    write_questions,
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_questions(tmp_path / "stream.jsonl", words(1, 70))
+    write_questions(tmp_path / "heldout.jsonl", words(2, 40))
+    return tmp_path
+
+
+def examples(ledger: Ledger) -> list[Example]:
+    return [e for r in ledger.stages("pool") for e in rows(ledger.tables(r, "examples"), Example)]
+
+
+def demanding(config: Config, min_share: float) -> Config:
+    strict = config.tasks["letters"].model_copy(update={"curate": CurateConfig(min_share=min_share)})
+    return config.model_copy(update={"tasks": {"letters": strict}})
+
+
+def reread(folder: Path) -> Ledger:
+    return Ledger(LocalStore(str(folder / "run")), SystemClock())
+
+
+def test_it_goes_round_and_system_1_gets_better(folder: Path) -> None:
+    config = letters_config(folder, run__iterations=3)
+    assert run_loop(scripted_run(config)) == ExitCode.DONE
+    ledger = reread(folder)
+    order = [(r.iteration, r.stage) for r in ledger.records if r.kind == "stage"]
+    one_round = ["generate", "curate", "pool", "train", "evaluate", "gate", "promote"]
+    assert order[:4] == [(0, "heldout"), (0, "evaluate"), (1, "intake"), (1, "probe")]
+    assert [stage for i, stage in order if i == 2] == ["intake", *one_round]
+    accuracy = [r.facts["by_task"]["letters"]["system1"]["accuracy"] for r in ledger.stages("evaluate")]
+    assert accuracy[-1] > accuracy[0] + 0.3
+
+
+def test_every_stage_hands_on_what_it_did_not_drop(folder: Path) -> None:
+    (folder / "stream.jsonl").open("a").write('not json\n{"prompt": ""}\n')
+    repeated = (folder / "stream.jsonl").read_text().splitlines()[0]
+    heldout = (folder / "heldout.jsonl").read_text().splitlines()[0]
+    (folder / "stream.jsonl").open("a").write(f"{repeated}\n{heldout}\n")
+    run_loop(scripted_run(letters_config(folder, run__iterations=5)))
+    ledger = reread(folder)
+    for record in ledger.records:
+        record.counts.check(record.stage)
+    dropped = [dict(r.counts.dropped) for r in ledger.stages("intake")]
+    assert {reason: sum(d.get(reason, 0) for d in dropped) for d in dropped for reason in d} == {
+        "unreadable": 2,
+        "duplicate": 1,
+        "matches_heldout": 1,
+    }
+    for iteration in range(1, 4):
+        at = {name: ledger.stage(iteration, name) for name in ("intake", "generate", "curate", "pool")}
+        counts = {name: record.counts for name, record in at.items() if record}
+        assert counts["intake"].out == counts["generate"].into == counts["generate"].out
+        assert counts["generate"].out == counts["curate"].into
+        assert counts["curate"].out == counts["pool"].into
+    inputs = [x.id for r in ledger.stages("intake") for x in rows(ledger.tables(r, "inputs"), Input)]
+    verdicts = [v.input.id for v in history.verdicts(ledger)]
+    assert sorted(inputs) == sorted(verdicts) == sorted(set(inputs))
+    assert len(inputs) == 70
+
+
+def test_labels_cannot_leak(tmp_path: Path) -> None:
+    """The same run with the label column taken out of the source, or filled with lies."""
+    pools = []
+    for name in ("labelled", "bare", "lies"):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_questions(folder / "stream.jsonl", words(1, 70), labels=name != "bare")
+        if name == "lies":
+            lines = [json.loads(line) | {"answer": "zz"} for line in (folder / "stream.jsonl").open()]
+            (folder / "stream.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_questions(folder / "heldout.jsonl", words(2, 40))
+        run_loop(scripted_run(letters_config(folder)))
+        pools.append([(e.id, e.input_id, e.completion, e.share) for e in examples(reread(folder))])
+    assert pools[0] == pools[1] == pools[2]
+    assert pools[0]
+
+
+def test_a_finished_run_does_nothing_again(folder: Path) -> None:
+    config = letters_config(folder)
+    run_loop(scripted_run(config))
+    before = [r for r in reread(folder).records if r.kind == "stage"]
+    engines, trainer = ScriptedEngines(), ScriptedTrainer()
+    assert run_loop(scripted_run(config, engines=engines, trainer=trainer)) == ExitCode.DONE
+    assert [r for r in reread(folder).records if r.kind == "stage"] == before
+    assert engines.served == []
+    assert trainer.jobs == []
+
+
+class _Crash(BaseException):
+    """As sudden as a kill: nothing in the loop may catch it."""
+
+
+@pytest.mark.parametrize("write", range(1, 26))
+def test_a_crash_at_any_write_changes_nothing_in_the_end(
+    folder: Path, write: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Die at the n-th storage operation, before or after it took effect; the rerun ends the same."""
+    config = letters_config(folder)
+    undisturbed = scripted_run(config.model_copy(update={"run": config.run.model_copy(update={"dir": str(folder / "calm")})}))
+    run_loop(undisturbed)
+
+    store = LocalStore(config.run.dir)
+    done = 0
+    create, writing = store.create, store.writing
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if done == write:
+            raise _Crash
+
+    def crashing_create(path: str, data: bytes) -> None:
+        if write % 2:
+            create(path, data)
+        count()
+        if not write % 2:
+            create(path, data)
+
+    def crashing_writing(path: str):  # type: ignore[no-untyped-def]
+        count()
+        return writing(path)
+
+    monkeypatch.setattr(store, "create", crashing_create)
+    monkeypatch.setattr(store, "writing", crashing_writing)
+    with pytest.raises(_Crash):
+        run_loop(scripted_run(config, store=store))
+    assert run_loop(scripted_run(config)) == ExitCode.DONE
+    calm = Ledger(undisturbed.ledger.store, SystemClock())
+    assert _state(reread(folder)) == _state(calm)
+
+
+def _state(ledger: Ledger) -> object:
+    """What a run came to, without times and attempt ids."""
+    stages = [(r.iteration, r.stage, r.counts) for r in ledger.records if r.kind == "stage"]
+    decisions = [r.facts["sentence"] for r in ledger.stages("gate")]
+    return stages, [(e.id, e.completion, e.weights) for e in examples(ledger)], decisions
+
+
+def test_a_second_driver_takes_over_and_the_first_stops(folder: Path) -> None:
+    config = letters_config(folder)
+    second: list[object] = []
+
+    def intrude(request: Request) -> None:
+        if len(second) == 0:
+            second.append(None)
+            second.append(Ledger(LocalStore(config.run.dir), SystemClock()))
+            second[1].take_lease()  # type: ignore[attr-defined]
+
+    with pytest.raises(LostLeaseError) as raised:
+        run_loop(scripted_run(config, engines=ScriptedEngines(intrude)))
+    assert raised.value.exit_code == ExitCode.LOST_LEASE
+    assert run_loop(scripted_run(config)) == ExitCode.DONE
+    assert len(list(history.verdicts(reread(folder)))) == 60
+
+
+def test_an_outage_stops_the_run_and_the_rerun_goes_on(folder: Path) -> None:
+    calls = 0
+
+    def fail_later(request: Request) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 500:
+            raise EngineError("no engine is left")
+
+    config = letters_config(folder)
+    with pytest.raises(EngineError, match="no engine is left"):
+        run_loop(scripted_run(config, engines=ScriptedEngines(fail_later)))
+    assert run_loop(scripted_run(config)) == ExitCode.DONE
+
+
+def test_the_first_pass_stops_a_run_that_keeps_nothing(folder: Path) -> None:
+    config = letters_config(folder, generate__min_kept_share=0.5, generate__probe_inputs=20)
+    config = demanding(config, 1.0)
+    with pytest.raises(BadInputError, match="kept less than") as raised:
+        run_loop(scripted_run(config))
+    assert "low_share" in str(raised.value)
+    assert reread(folder).stage(1, "generate") is None
+
+
+def test_the_gate_holds_worse_weights_and_the_next_round_starts_from_the_promoted(folder: Path) -> None:
+    class Forgetting(ScriptedTrainer):
+        def train(self, job):  # type: ignore[no-untyped-def]
+            from tests.support.scripted import scripted_weights
+
+            result = super().train(job)
+            if len(self.jobs) == 2:
+                worse = scripted_weights(Path(job.out_dir + "-worse"), 0.0)
+                object.__setattr__(result, "weights", worse)
+            return result
+
+    trainer = Forgetting()
+    run_loop(scripted_run(letters_config(folder, run__iterations=3, run__inputs_per_iteration=20), trainer=trainer))
+    decisions = [r.facts["decision"] for r in reread(folder).stages("gate")]
+    assert decisions == ["promote", "hold", "promote"]
+    assert trainer.jobs[2].start == trainer.jobs[1].start != trainer.jobs[0].start
+
+
+def test_traces_are_kept_for_the_rejected_only(folder: Path) -> None:
+    run_loop(scripted_run(demanding(letters_config(folder), 0.7)))
+    shown = list(history.examples(reread(folder)))
+    assert {bool(s.generation and s.generation.calls) for s in shown if s.verdict.kept} == {False}
+    rejected = [s for s in shown if not s.verdict.kept]
+    assert rejected
+    assert all(s.generation and s.generation.calls for s in rejected)
+
+
+def test_curation_is_the_same_when_it_is_done_again(folder: Path) -> None:
+    """`curate` is pure: over the committed generations it gives the committed verdicts."""
+    from s2d_loop.stages import _curate_table
+
+    config = letters_config(folder)
+    run_loop(scripted_run(config))
+    ledger = reread(folder)
+    generated, curated = ledger.stages("generate")[0], ledger.stages("curate")[0]
+    again = [v for t in ledger.tables(generated, "generations") for v in rows(_curate_table(t, config), Verdict)]
+    assert again == list(rows(ledger.tables(curated, "verdicts"), Verdict))

@@ -1,0 +1,258 @@
+"""Votes, verdicts and signs: nothing vanishes, and the same input gives the same verdict."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s2d_loop.config.tree import CurateConfig
+from s2d_loop.curate import judge
+from s2d_loop.curate.judge import REASONS, curate
+from s2d_loop.curate.signs import signs
+from s2d_loop.curate.vote import LOW_SHARE, NO_MAJORITY, NO_PARSABLE_ANSWER, TIE, Rule, decide
+from s2d_loop.records import KEPT, Generation, Input, Message, Sample, Twin, Votes, rows, table
+from s2d_loop.records import Verdict as VerdictRecord
+from s2d_loop.tasks.coin_flip import CoinFlip
+
+RULES: tuple[Rule, ...] = ("unique_plurality", "plurality_tiebreak", "absolute_majority")
+ANSWERS = st.lists(st.sampled_from(["yes", "no", "up", None]), max_size=9)
+TASK = CoinFlip()
+
+
+def vote(answers: str, rule: Rule = "unique_plurality", min_share: float = 0.0, input_id: str = "t:0"):
+    """One letter a sample; `.` can't be parsed."""
+    return decide([None if a == "." else a for a in answers], rule, min_share, 0, input_id)
+
+
+@pytest.mark.parametrize(
+    ("answers", "rule", "reason", "winner"),
+    [
+        ("aab", "unique_plurality", KEPT, "a"),
+        ("aabbc", "unique_plurality", TIE, None),
+        ("a.......", "unique_plurality", KEPT, "a"),
+        ("....", "unique_plurality", NO_PARSABLE_ANSWER, None),
+        ("", "unique_plurality", NO_PARSABLE_ANSWER, None),
+        ("aab.", "absolute_majority", NO_MAJORITY, None),
+        ("aaab.", "absolute_majority", KEPT, "a"),
+        ("aabb", "absolute_majority", NO_MAJORITY, None),
+        ("..", "absolute_majority", NO_PARSABLE_ANSWER, None),
+        ("aab", "plurality_tiebreak", KEPT, "a"),
+    ],
+)
+def test_rules(answers: str, rule: Rule, reason: str, winner: str | None):
+    decision = vote(answers, rule)
+    assert (decision.reason, decision.winner, decision.answer) == (reason, winner, winner)
+
+
+def test_a_tie_break_is_random_over_inputs_and_the_same_for_one():
+    winners = [vote("aabbc", "plurality_tiebreak", input_id=f"t:{n}").answer for n in range(200)]
+    again = [vote("cbbaa", "plurality_tiebreak", input_id=f"t:{n}").answer for n in range(200)]
+    assert winners == again
+    counts = Counter(winners)
+    assert set(counts) == {"a", "b"}
+    assert min(counts.values()) > 60
+
+
+def test_unparsable_samples_stay_in_the_denominator_of_min_share():
+    assert vote("aaa..", min_share=0.6).reason == KEPT
+    low = vote("aaa...", min_share=0.6)
+    assert (low.reason, low.winner, low.answer, low.share) == (LOW_SHARE, "a", None, 0.5)
+
+
+def test_entropy_is_of_the_parsed_answers():
+    assert vote("aa..").entropy == 0
+    assert vote("aabb..").entropy == 1
+    assert vote("....").entropy == 0
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(answers=ANSWERS, min_share=st.sampled_from([0.0, 0.3, 0.5, 1.0]))
+def test_a_vote_adds_up_and_ignores_the_order(rule: Rule, answers: Sequence[str | None], min_share: float):
+    decision = decide(answers, rule, min_share, 7, "t:0")
+    assert decision == decide(answers[::-1], rule, min_share, 7, "t:0")
+    assert sum(v.count for v in decision.votes) + decision.unparsable == len(answers)
+    if decision.answer is not None:
+        assert decision.share >= min_share
+        assert answers.count(decision.answer) == max(v.count for v in decision.votes)
+    if rule == "absolute_majority" and decision.winner is not None:
+        assert answers.count(decision.winner) > len(answers) / 2
+
+
+# Verdicts
+
+
+def generation(
+    samples: Sequence[str | Sample],
+    direct: Sequence[str] = (),
+    twins: dict[str, Sequence[str]] | None = None,
+    *,
+    number: int = 0,
+    error: str | None = None,
+) -> Generation:
+    def each(texts: Sequence[str | Sample]) -> tuple[Sample, ...]:
+        return tuple(t if isinstance(t, Sample) else Sample(t, True) for t in texts)
+
+    return Generation(
+        input=Input(f"t:{number}", "coin_flip", (Message("user", "Heads?"),), str(number)),
+        weights="w0",
+        program="rar_2step",
+        samples=each(samples),
+        direct=each(direct),
+        twins=tuple(Twin(name, each(texts)) for name, texts in (twins or {}).items()),
+        calls=(),
+        num_calls=len(samples),
+        num_tokens=10 * len(samples),
+        num_direct_tokens=3 * len(direct),
+        error=error,
+    )
+
+
+def test_a_kept_verdict_holds_what_the_vote_saw():
+    verdict = curate(
+        generation(["Yes.", "Yes, it is.", "No.", "Heads"], ["yes", "no"]), TASK, CurateConfig(), 0
+    )
+    assert verdict.kept
+    assert verdict.answer == "yes"
+    assert verdict.target in ("Yes.", "Yes, it is.")
+    assert verdict.share == 0.5
+    assert verdict.votes == (Votes("yes", 2), Votes("no", 1))
+    assert (verdict.num_samples, verdict.unparsable, verdict.direct_agrees) == (4, 1, 0.5)
+    assert (verdict.num_tokens, verdict.num_direct_tokens) == (40, 6)
+    assert list(rows(table([verdict], VerdictRecord), VerdictRecord)) == [verdict]
+
+
+def test_the_target_is_verbatim_and_any_of_the_winners():
+    texts = [" Yes.\n", "Yes, {it} is.", "No."]
+    targets = {curate(generation(texts * 2, number=n), TASK, CurateConfig(), 0).target for n in range(40)}
+    assert targets == {" Yes.\n", "Yes, {it} is."}
+
+
+def test_a_cut_off_sample_neither_votes_nor_trains():
+    cut = Sample("Yes, or rather", False)
+    verdict = curate(generation([cut, cut, "No."]), TASK, CurateConfig(), 0)
+    assert (verdict.answer, verdict.target, verdict.unparsable) == ("no", "No.", 2)
+    assert verdict.share == pytest.approx(1 / 3)
+    assert curate(generation([cut, cut]), TASK, CurateConfig(), 0).reason == NO_PARSABLE_ANSWER
+
+
+def test_a_failed_generation_is_a_verdict_too():
+    verdict = curate(generation([], error="too long"), TASK, CurateConfig(), 0)
+    assert (verdict.reason, verdict.target, verdict.num_samples) == (judge.GENERATION_FAILED, None, 0)
+
+
+TWIN = CurateConfig(perturbations=["swap_people"])
+
+
+@pytest.mark.parametrize(
+    ("twins", "reason"),
+    [
+        ({"swap_people": ["Yes", "Yes", "No"]}, KEPT),
+        ({"swap_people": ["No", "No", "Yes"]}, judge.PERTURBATION_DISAGREES),
+        ({"swap_people": ["No", "Yes"]}, judge.PERTURBATION_DISAGREES),
+        ({"swap_people": []}, judge.PERTURBATION_DISAGREES),
+        ({"other": ["Yes"]}, judge.PERTURBATION_MISSING),
+        ({}, judge.PERTURBATION_MISSING),
+    ],
+)
+def test_twins_must_agree(twins: dict[str, Sequence[str]], reason: str):
+    verdict = curate(generation(["Yes", "Yes"], twins=twins), TASK, TWIN, 0)
+    assert (verdict.reason, verdict.answer) == (reason, "yes")
+    assert (verdict.target is None) == (reason != KEPT)
+
+
+def test_twins_that_nobody_asked_for_do_not_count():
+    assert curate(generation(["Yes"], twins={"swap_people": ["No"]}), TASK, CurateConfig(), 0).kept
+
+
+NONE = CurateConfig(filter="none")
+
+
+def test_no_filter_takes_one_random_sample_whatever_it_says():
+    texts = ["Yes.", "No.", "Heads, I think"]
+    verdicts = [curate(generation(texts, number=n), TASK, NONE, 0) for n in range(60)]
+    assert all(v.kept for v in verdicts)
+    assert {(v.target, v.answer) for v in verdicts} == {("Yes.", "yes"), ("No.", "no"), (texts[2], None)}
+    assert {v.share for v in verdicts if v.answer} == {1 / 3}
+
+
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [
+        ([" \n"], judge.EMPTY_REPLY),
+        ([], judge.EMPTY_REPLY),
+        ([Sample("Yes", False)], judge.CUT_OFF),
+    ],
+)
+def test_no_filter_drops_what_cannot_be_trained_on(samples: Sequence[str | Sample], reason: str):
+    assert curate(generation(samples), TASK, NONE, 0).reason == reason
+
+
+SAMPLES = st.builds(Sample, st.sampled_from(["Yes.", "No, no.", "Heads", ""]), st.booleans())
+CONFIGS = st.builds(
+    CurateConfig,
+    filter=st.sampled_from(["vote", "none"]),
+    vote=st.sampled_from(RULES),
+    min_share=st.sampled_from([0.0, 0.5, 1.0]),
+    perturbations=st.sampled_from([[], ["swap_people"]]),
+)
+
+
+@given(
+    samples=st.lists(SAMPLES, max_size=6),
+    twins=st.lists(st.sampled_from(["Yes", "No", "?"]), max_size=3),
+    config=CONFIGS,
+    seed=st.integers(0, 99),
+)
+def test_a_verdict_is_whole_and_repeats(
+    samples: list[Sample], twins: list[str], config: CurateConfig, seed: int
+):
+    row = generation(samples, ["Yes"], {"swap_people": twins} if twins else None)
+    verdict = curate(row, TASK, config, seed)
+    assert verdict == curate(row, TASK, config, seed)
+    assert (verdict.target is not None) == verdict.kept
+    assert verdict.kept or verdict.reason in REASONS
+    if verdict.kept:
+        assert Sample(verdict.target, True) in samples
+        assert TASK.parse(verdict.target) == verdict.answer
+        assert verdict.answer is not None or config.filter == "none"
+
+
+# Signs
+
+
+def test_signs_of_nothing():
+    found = signs([])
+    assert (found["inputs"], found["kept"], found["kept_share"], found["dropped"]) == (0, 0, 0.0, {})
+    assert found["agreement"] is found["entropy"] is found["top_answer_share"] is None
+
+
+def test_signs_of_a_round():
+    config = CurateConfig()
+    verdicts = [
+        curate(generation(["Yes", "Yes", "Yes", "No"], ["Yes", "Yes"], number=0), TASK, config, 0),
+        curate(generation(["Yes", "Yes", "Yes", "Yes"], ["Yes", "No"], number=1), TASK, config, 0),
+        curate(generation(["Yes", "Yes", "No", "No"], ["No", "No"], number=2), TASK, config, 0),
+        curate(generation(["No", "?", "?", "?"], ["Yes", "?"], number=3), TASK, config, 0),
+        curate(generation([], error="lost", number=4), TASK, config, 0),
+    ]
+    found = signs(verdicts, direct_samples=2)
+    assert (found["inputs"], found["kept"], found["kept_share"]) == (5, 3, 0.6)
+    assert found["dropped"] == {"generation_failed": 1, "tie": 1}
+    assert found["inputs"] == found["kept"] + sum(found["dropped"].values())
+    assert found["agreement"] == pytest.approx((1 + 0.5 + 0) / 3)
+    assert found["already"] == pytest.approx(1 / 3)
+    assert found["self_agreement"] == pytest.approx((0.75 + 1 + 0.5 + 0.25) / 4)
+    assert (found["distinct_answers"], found["top_answer_share"]) == (2, pytest.approx(2 / 3))
+    assert found["unparsable_share"] == pytest.approx(3 / 16)
+    assert (found["tokens_per_input"], found["direct_tokens_per_answer"]) == (40, 3)
+    assert signs(verdicts)["direct_tokens_per_answer"] is None
+
+
+def test_collapse_shows():
+    """One answer for everything: full self-agreement, no entropy, one answer on top."""
+    verdicts = [curate(generation(["Yes"] * 4, number=n), TASK, CurateConfig(), 0) for n in range(5)]
+    found = signs([replace(v) for v in verdicts])
+    assert (found["self_agreement"], found["entropy"], found["top_answer_share"]) == (1, 0, 1)

@@ -1,0 +1,108 @@
+"""Generation of one input: seeds, counts, and what a failure costs."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from s2d_loop.errors import EngineError, RequestError
+from s2d_loop.generate import Plan, generate
+from s2d_loop.records import Input, Message, Reply, Request, Sampling, content_hash
+
+QUESTION = 'Take the last letters of the words in "Edgar Bob" and concatenate them.'
+X = Input("s:f#0", "letters", (Message("user", QUESTION),), content_hash([Message("user", QUESTION)]))
+PLAN = Plan(
+    task="letters",
+    parser="last_letters",
+    method="rar_2step",
+    options={"prompt": "last_letters", "answers": 3},
+    samples=4,
+    sampling=Sampling(),
+    steps={},
+    seed=0,
+    perturbations=("lower_case",),
+    direct_samples=2,
+)
+
+
+class Script:
+    """Answers with the seed, so that a test sees which calls were the same work."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+
+    async def __call__(self, request: Request) -> Reply:
+        self.requests.append(request)
+        await asyncio.sleep(0)
+        return Reply(f"reply {request.seed}", num_tokens=2, weights="w")
+
+
+async def test_every_call_has_a_seed_of_its_own_and_a_rerun_is_the_same_work() -> None:
+    first, second = Script(), Script()
+    row = await generate(X, PLAN, first)
+    assert await generate(X, PLAN, second) == row
+    seeds = [r.seed for r in first.requests]
+    # 4 rephrasings, 3 answers each, once for the input and once for its twin; 2 direct answers.
+    assert len(seeds) == len(set(seeds)) == 2 * (4 + 12) + 2
+    assert sorted(seeds) == sorted(r.seed for r in second.requests)
+    other_run, other_input = Script(), Script()
+    await generate(X, replace(PLAN, seed=1), other_run)
+    await generate(replace(X, id="s:f#1"), PLAN, other_input)
+    assert not set(seeds) & {r.seed for r in [*other_run.requests, *other_input.requests]}
+
+
+async def test_every_generated_token_counts_once() -> None:
+    row = await generate(X, PLAN, Script())
+    assert len(row.samples) == 12
+    assert row.num_calls == 16
+    assert row.num_tokens == 2 * 16, "a rephrasing that three answers share is counted once"
+    assert row.num_direct_tokens == 2 * 2
+    assert [len(twin.samples) for twin in row.twins] == [12]
+
+
+async def test_the_question_that_system_2_answers_is_the_rephrased_one_only() -> None:
+    script = Script()
+    await generate(X, PLAN, script)
+    asked = [r.messages[-1].content for r in script.requests]
+    responds = [text for text in asked if text.startswith("reply ")]
+    assert len(responds) == 24
+    assert not any("Edgar" in text for text in responds)
+
+
+async def test_a_request_that_cannot_be_served_costs_its_input_only() -> None:
+    async def refuse(request: Request) -> Reply:
+        raise RequestError("the prompt has 900 tokens, the engine takes 512")
+
+    row = await generate(X, PLAN, refuse)
+    assert row.error is not None
+    assert "900 tokens" in row.error
+    assert row.samples == ()
+
+
+async def test_a_program_that_fails_on_an_input_costs_that_input_only() -> None:
+    async def broken(request: Request) -> Reply:
+        raise ZeroDivisionError("division by zero")
+
+    row = await generate(X, PLAN, broken)
+    assert row.error is not None
+    assert "ZeroDivisionError" in row.error
+
+
+async def test_an_outage_is_not_the_inputs_fault() -> None:
+    async def down(request: Request) -> Reply:
+        raise EngineError("no engine is left")
+
+    with pytest.raises(EngineError, match="no engine is left"):
+        await generate(X, PLAN, down)
+
+
+async def test_two_calls_with_one_name_are_refused() -> None:
+    row = await generate(X, replace(PLAN, method="tests.unit.test_generate:twice", options={}), Script())
+    assert row.error is not None
+    assert "number them" in row.error
+
+
+async def twice(x: Input, llm) -> str:  # type: ignore[no-untyped-def]
+    await llm("a", step="ask")
+    await llm("b", step="ask")
+    return "c"
