@@ -120,6 +120,46 @@ def report(
     typer.echo(write_page(run, out))
 
 
+@app.command()
+def submit(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    address: Annotated[
+        str,
+        typer.Option(envvar="RAY_API_SERVER_ADDRESS", help="The cluster's dashboard, as http://HEAD:8265."),
+    ] = "http://localhost:8265",
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Stay, show the log, return its exit code.")
+    ] = False,
+    token_file: Annotated[
+        Path | None, typer.Option(help="The cluster's token; RAY_AUTH_TOKEN(_PATH) by default.")
+    ] = None,
+    runtime_env: Annotated[
+        Path | None, typer.Option(help="A YAML file with more of Ray's runtime environment.")
+    ] = None,
+    ship_code: Annotated[
+        bool | None,
+        typer.Option(
+            "--ship-code/--no-ship-code", help="Send this package's code along; the default in a checkout."
+        ),
+    ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Submit although a job of this run is under way.")
+    ] = False,
+) -> None:
+    """Send the run to a Ray cluster as a job; the same command again follows it, or goes on with it.
+
+    Exit codes: 2 nothing was submitted; with --follow those of `s2d run`, 130 detached or stopped.
+    """
+    from s2d_loop.config import load
+    from s2d_loop.submit import Cluster, Options
+    from s2d_loop.submit import submit as submit_config
+
+    options = Options(follow=follow, runtime_env=runtime_env, ship_code=ship_code, take_over=take_over)
+    loaded = load(config, overrides or [])
+    raise typer.Exit(submit_config(loaded, Cluster(address, token_file), options, typer.echo))
+
+
 def write_page(run_dir: str, out: Path | None = None) -> str:
     """Write the page; returns where it is."""
     from s2d_loop.report import history

@@ -145,7 +145,8 @@ def _dataset(tables: Iterable[pa.Table], at_least: int) -> Any:
         whole = pa.concat_tables(blocks)
         step = -(-whole.num_rows // at_least)
         blocks = [whole.slice(start, step) for start in range(0, whole.num_rows, step)]
-    return ray.data.from_arrow(blocks)
+    # Not from_arrow, which asks a task for what is known here: engines may hold every CPU.
+    return ray.data.from_blocks(blocks)
 
 
 def _batches(dataset: Any, wanted: pa.Schema | None) -> Iterator[pa.Table]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from s2d_loop.clock import SystemClock
-from s2d_loop.config import Config, RayConfig, difference, resolved_yaml
+from s2d_loop.config import Config, difference, resolved_yaml
 from s2d_loop.errors import BadInputError, ExitCode, S2DError
 from s2d_loop.ledger import Ledger
 from s2d_loop.loop import run_loop
-from s2d_loop.preflight import Checked, check
+from s2d_loop.preflight import Checked, check, cluster_address
 from s2d_loop.report.progress import Progress
 from s2d_loop.stages import Run
 
@@ -37,7 +37,7 @@ def run(config: Config, progress: Progress) -> ExitCode:
     if not ledger.last("run"):
         ledger.append("run", facts=_facts(config, checked))
     logs = log_folder(checked)
-    with terminating(), ray_session(config.ray):
+    with ray_session(config), terminating():
         # Imported late: these take seconds, and a bad configuration should not cost them.
         from s2d_loop.dataflow import RayDataflow
         from s2d_loop.engine.ray_engines import RayEngines
@@ -144,8 +144,19 @@ def ray_environment() -> dict[str, str]:
     }
 
 
+def local_cpus(config: Config) -> int:
+    """Logical CPUs of a Ray on this machine: enough for engines and trainer at once.
+
+    They take turns at the real cores: engines idle while the trainer works.  `preflight` has checked
+    that neither wants more than the machine has.
+    """
+    engines = config.engine.num_engines * config.engine.cpus_per_engine
+    trainer = config.train.num_workers * config.train.cpus_per_worker
+    return max(os.cpu_count() or 1, engines + trainer)
+
+
 @contextlib.contextmanager
-def ray_session(config: RayConfig) -> Iterator[None]:
+def ray_session(config: Config) -> Iterator[None]:
     """Ray: the cluster that is named, or one on this machine that ends with the run."""
     for name, value in ray_environment().items():
         os.environ.setdefault(name, value)
@@ -153,18 +164,19 @@ def ray_session(config: RayConfig) -> Iterator[None]:
 
     import ray
 
-    address = config.address or os.environ.get("RAY_ADDRESS")
+    address = cluster_address(config)
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address:
         options["address"] = address
     else:
-        options |= {"num_cpus": config.num_cpus, "include_dashboard": False}
+        options |= {"num_cpus": local_cpus(config), "include_dashboard": False}
     try:
         ray.init(**options)
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise S2DError(f"could not reach {where}: {first}") from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False

@@ -5,6 +5,7 @@ found.  `s2d check` prints the result; `s2d run` goes on with it.
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,6 +45,9 @@ def check(config: Config) -> Checked:
         model = model_path(config.model.path)
     with _collecting(problems):
         _check_parallel_sizes(config, resolve(config.model.path))
+    if cluster_address(config) is None:
+        with _collecting(problems):
+            _check_this_machine(config)
     sources: list[tuple[str, Source]] = []
     for each in config.sources:
         with _collecting(problems):
@@ -145,6 +149,39 @@ def _check_heldout(name: str, task: TaskConfig) -> int:
             f"such as {bad[0].reference!r} of {bad[0].input.id}; name another column (`reference:`) or parser"
         )
     return len(items)
+
+
+def cluster_address(config: Config) -> str | None:
+    """The Ray cluster a run goes to; None is a Ray started on this machine."""
+    return config.ray.address or os.environ.get("RAY_ADDRESS")
+
+
+def _check_this_machine(config: Config) -> None:
+    """Engines and trainer take turns at this machine's cores, so each must fit alone."""
+    if gpus_here():
+        return  # placed by Ray, which knows them
+    engine, train, cores = config.engine, config.train, len(os.sched_getaffinity(0))
+    ranks = engine.tensor_parallel_size * engine.pipeline_parallel_size
+    wanted = engine.num_engines * max(engine.cpus_per_engine, ranks)
+    if wanted > cores:
+        raise BadInputError(
+            f"engine: wanted {wanted} CPU cores ({engine.num_engines} engines x tensor_parallel_size "
+            f"{engine.tensor_parallel_size} x pipeline_parallel_size {engine.pipeline_parallel_size}, "
+            f"cpus_per_engine {engine.cpus_per_engine}), available {cores} and no GPU: "
+            "lower these, or name a cluster (ray.address)"
+        )
+    if train.num_workers * train.cpus_per_worker > cores or train.gpus_per_worker:
+        gpus = f" and {train.num_workers * train.gpus_per_worker:g} GPUs" if train.gpus_per_worker else ""
+        raise BadInputError(
+            f"train: wanted {train.num_workers * train.cpus_per_worker} CPU cores{gpus} ({train.num_workers} "
+            f"workers), available {cores} cores and no GPU: lower num_workers, cpus_per_worker or "
+            "gpus_per_worker, or name a cluster (ray.address)"
+        )
+
+
+def gpus_here() -> bool:
+    """Whether this machine has an NVIDIA GPU, without importing torch."""
+    return Path("/proc/driver/nvidia/gpus").is_dir()
 
 
 def _check_room(store: Store, config: Config) -> None:

@@ -55,7 +55,7 @@ class Engines(Protocol):
 
     def serve(self, weights: Weights) -> None: ...
 
-    def client_factory(self) -> ClientFactory: ...
+    def client_factory(self, num_clients: int = 1) -> ClientFactory: ...
 
 
 class Trainer(Protocol):
@@ -206,7 +206,8 @@ def _serve(run: Run, weights: Weights) -> None:
 
 
 def _generate(run: Run, tables: Any, plans: Mapping[str, Plan]) -> Iterator[pa.Table]:
-    return run.dataflow.generate(tables, plans, run.engines.client_factory())
+    clients = run.engines.client_factory(run.config.generate.num_runners)
+    return run.dataflow.generate(tables, plans, clients)
 
 
 def _tally(tally: Counter[str], row: Generation) -> None:

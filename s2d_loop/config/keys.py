@@ -15,6 +15,19 @@ from s2d_loop.config.tree import Config
 ANY = "*"
 """Stands for a task's or step's name and for a list's index."""
 Pattern = tuple[str, ...]
+_ELSEWHERE = {
+    "tp": "tensor_parallel_size",
+    "pp": "pipeline_parallel_size",
+    "lr": "learning_rate",
+    "n": "samples",
+    "num_samples": "samples",
+    "batch_size": "tokens_per_step",
+    "max_new_tokens": "max_tokens",
+    "model_name_or_path": "path",
+    "output_dir": "dir",
+    "gradient_clipping": "max_grad_norm",
+}
+"""What other tools call some of the keys."""
 
 
 @functools.cache
@@ -35,30 +48,36 @@ def below(key: Key) -> list[str]:
 
 def nearest(key: Key) -> str | None:
     """The right key that somebody who wrote `key` most likely meant."""
-    leaf = str(key[-1])
+    leaf = _ELSEWHERE.get(str(key[-1]), str(key[-1]))
     if tuple(leaf.split(".")) in all_keys():
         return leaf
     named = {pattern for pattern in all_keys() if pattern[-1] == leaf}
     if named:
         return _filled(_closest(named, key), key)
-    here = difflib.get_close_matches(leaf, below(key[:-1]), n=1, cutoff=0.6)
-    if here:
-        return dotted((*key[:-1], here[0]))
-    leaves = sorted({pattern[-1] for pattern in all_keys()} - {ANY})
-    close = difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.7)
-    found = close[0] if close else _abbreviated(leaf, leaves)
+    here, leaves = below(key[:-1]), sorted({pattern[-1] for pattern in all_keys()} - {ANY})
+    beside = _abbreviated(leaf, here) or _close(leaf, here, cutoff=0.6)
+    if beside is not None:
+        return dotted((*key[:-1], beside))
+    found = _abbreviated(leaf, leaves) or _close(leaf, leaves, cutoff=0.7)
     if found is None:
         return None
     return _filled(_closest({pattern for pattern in all_keys() if pattern[-1] == found}, key), key)
 
 
-def _abbreviated(leaf: str, leaves: list[str]) -> str | None:
-    """`lr` for learning_rate, `tp` for tensor_parallel_size, `batch` for a name with that part."""
-    starts = [name for name in leaves if "".join(part[0] for part in name.split("_")).startswith(leaf)]
-    if len(leaf) > 1 and starts:
-        return min(starts, key=len)
-    within = [name for name in leaves if len(leaf) > 3 and (leaf in name.split("_"))]
-    return min(within, key=len) if within else None
+def _close(leaf: str, names: list[str], cutoff: float) -> str | None:
+    return next(iter(difflib.get_close_matches(leaf, names, n=1, cutoff=cutoff)), None)
+
+
+def _abbreviated(leaf: str, names: list[str]) -> str | None:
+    """`ref` or `refs` for reference, `mml` for max_model_len."""
+    stem = leaf.removesuffix("s")
+    starts = [name for name in names if len(stem) > 2 and name.startswith(stem)]
+    initials = [name for name in names if len(leaf) > 1 and _initials(name).startswith(leaf)]
+    return min(starts or initials, key=len, default=None)
+
+
+def _initials(name: str) -> str:
+    return "".join(part[:1] for part in name.split("_"))
 
 
 def _closest(patterns: set[Pattern], key: Key) -> Pattern:

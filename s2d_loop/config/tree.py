@@ -291,8 +291,6 @@ class TracesConfig(Tree):
 class RayConfig(Tree):
     address: str | None = None
     """A running cluster; without one, and without RAY_ADDRESS, Ray starts on this machine."""
-    num_cpus: PositiveInt | None = None
-    """Logical CPUs of a Ray started here; the machine's own count unless given."""
     resources_timeout_s: PositiveFloat = 60.0
     """How long a placement may wait for its resources before the run stops and says what is missing."""
 

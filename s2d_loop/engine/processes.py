@@ -15,9 +15,13 @@ from pathlib import Path
 
 import psutil
 
-# Reads until the actor's end of the pipe is closed, then ends the group; `$0` is the group's id.  The
-# pause lets Python's resource tracker, which outlives a TERM, remove the shared memory of the others.
-_WATCHDOG = 'while read -r _; do :; done; kill -TERM -- "-$0"; sleep 2; kill -KILL -- "-$0"'
+# Reads until the actor's end of the pipe is closed, then ends the group; `$0` is the group's id.  In
+# the background, because Ray kills the children of an actor that ends, and would kill its watchdog.
+# The pause lets Python's resource tracker, which outlives a TERM, remove the others' shared memory.
+_WATCHDOG = """
+exec 3<&0
+{ while read -r _ <&3; do :; done; kill -TERM -- "-$0"; sleep 2; kill -KILL -- "-$0"; } &
+"""
 _TRACKER = "multiprocessing.resource_tracker"
 
 
@@ -30,12 +34,13 @@ def guard_descendants() -> int:
         os.setpgid(0, 0)
     group = os.getpgrp()
     read_end, _write_end = os.pipe()
-    subprocess.Popen(
+    subprocess.run(
         ["/bin/sh", "-c", _WATCHDOG, str(group)],
         stdin=read_end,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        check=True,
     )
     os.close(read_end)
     return group

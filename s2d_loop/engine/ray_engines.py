@@ -36,6 +36,7 @@ class RayEngines:
         placement.check_fits(config, placement.cluster_nodes())
         self._config = config
         self._digest: str | None = None
+        self._started = False
         self._pool: Any = (
             ray.remote(Pool)
             .options(num_cpus=0, max_concurrency=10_000)
@@ -47,13 +48,18 @@ class RayEngines:
             )
         )
 
+    @property
+    def started(self) -> bool:
+        """Whether engines run already, so that the next `serve` is a refresh."""
+        return self._started
+
     def serve(self, weights: Weights) -> None:
         """Bring every engine to `weights`, started or refreshed, and proved."""
         self._digest = None
         self._get(
             self._pool.serve.remote(weights), self._serve_limit_s(), f"the engines to serve {weights.path}"
         )
-        self._digest = weights.digest
+        self._digest, self._started = weights.digest, True
 
     def client_factory(self, num_clients: int = 1) -> ClientFactory:
         """What runner actors build their clients from, for the weights that are served now."""

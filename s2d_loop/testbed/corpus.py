@@ -81,7 +81,8 @@ def say(task: Task, answer: str, rng: random.Random) -> str:
 
 def draw(task: Task, kind: str, words: list[str], rng: random.Random) -> Pair:
     """Draw one pretraining pair of the given task and kind."""
-    item = make_item(task, *rng.sample(words, 2), rng)
+    a, b = rng.sample(words, 2)
+    item = make_item(task, a, b, rng)
     if task == "last_letters" and rng.random() < LOWERED_SHARE:
         item = item.lowered()
     form = rng.randrange(item.forms)

@@ -131,7 +131,7 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, recipe: R
         for first in range(0, len(rows), size):
             inputs, labels = collate(rows[first : first + size], tokenizer.pad_token_id)
             loss = reply_loss(model, inputs, labels) / num_labels
-            loss.backward()
+            torch.autograd.backward(loss)
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
         optimizer.step()

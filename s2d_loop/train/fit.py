@@ -17,12 +17,13 @@ _POLL_S = "0.5"
 
 def fit(task: WorkerTask, name: str) -> dict[str, Any]:
     """Train, and return rank 0's account of it, or `{"error": text}`."""
+    import ray
+
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(task.config.start_timeout_s)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _POLL_S)
     if len(ray.nodes()) == 1:
         # It tells workers that their node will be taken away: one process less to start here.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    import ray
     from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError

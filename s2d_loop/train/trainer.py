@@ -20,7 +20,7 @@ _POLL_S = 0.25
 # Workers end themselves at the deadline; this long after it the driver ends what is left.
 _GRACE_S = 30.0
 # How long Ray Train may take to end workers that it is asked to end.
-_STOP_S = 20.0
+_STOP_S = 45.0
 _LAST_LINES = 25
 
 

@@ -74,7 +74,7 @@ class ScriptedEngines:
             self._model = ScriptedModel(weights)
             self.served.append(weights.digest)
 
-    def client_factory(self):  # type: ignore[no-untyped-def]
+    def client_factory(self, num_clients=1):  # type: ignore[no-untyped-def]
         model, fail = self._model, self._fail
         assert model is not None, "nothing is served"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s2d_loop.config import Config, difference, load, resolved_yaml
@@ -87,6 +87,10 @@ def test_everything_wrong_is_reported_at_once_at_its_line(write):
     ("override", "said"),
     [
         ("train.lr=1e-5", "did you mean train.learning_rate?"),
+        ("tp=2", "did you mean engine.tensor_parallel_size?"),
+        ("model_name_or_path=x", "did you mean model.path?"),
+        ("train.batch_size=8", "did you mean train.tokens_per_step?"),
+        ("tasks.coin.heldout.refs=x", "did you mean tasks.coin.heldout.reference?"),
         ("learning_rat=1", "did you mean train.learning_rate?"),
         ("tasks.coin.temperature=1", "did you mean tasks.coin.system1.temperature?"),
         ("tasks.coin.method.sample=1", "did you mean tasks.coin.method.samples?"),
@@ -162,6 +166,7 @@ def test_merge_keys_share_settings(write):
     assert config.tasks["other"].direct_samples == 5
 
 
+@settings(max_examples=40, deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), rate=st.floats(1e-12, 1e12))
 def test_the_resolved_form_loads_back_as_the_same(tmp_path_factory, text, rate):
     data = yaml.safe_load(GOOD)

@@ -339,14 +339,14 @@ def test_held_out_sets_have_references_and_no_holes(tmp_path):
         ("heldout/t:x.jsonl#1", "c"),
     ]
     assert [h.reference for h in read_heldout(config.model_copy(update={"limit": 1}), "t")] == ["4"]
-    with pytest.raises(BadInputError, match="(?s)1 of its rows can't be read.*x.jsonl#1: no column 'note'"):
+    with pytest.raises(BadInputError, match=r"(?s)1 of its rows can't be read.*x.jsonl#1: no column 'note'"):
         read_heldout(config.model_copy(update={"reference": "note"}), "t")
     with pytest.raises(BadInputError, match="no column 'nope'"):
         read_heldout(config.model_copy(update={"reference": "nope"}), "t")
     bare = lines(tmp_path / "y.jsonl", {"prompt": "a"})
     assert read_heldout(HeldOutConfig(type="jsonl", path=str(bare)), "t")[0].reference is None
     lines(bare, {"prompt": "a"}, {"prompt": ""})
-    with pytest.raises(BadInputError, match="y.jsonl#1: the prompt is empty"):
+    with pytest.raises(BadInputError, match=r"y.jsonl#1: the prompt is empty"):
         read_heldout(HeldOutConfig(type="jsonl", path=str(bare)), "t")
 
 

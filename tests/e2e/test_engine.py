@@ -1,0 +1,194 @@
+"""Real vLLM engines in Ray actors.
+
+A start costs 15 to 40 s here, so one pool goes through most tests in the order in which they stand,
+and two ranks, the killed driver and what it leaves share another.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ray = pytest.importorskip("ray")
+pytest.importorskip("vllm")
+
+sys.path.insert(0, str(Path(__file__).parent))
+from engine_driver import ForgetfulEngine, pids, replies, requests
+
+from s2d_loop.config.tree import EngineConfig
+from s2d_loop.engine import proof
+from s2d_loop.engine.ray_engines import RayEngines
+from s2d_loop.engine.wire import Proof
+from s2d_loop.errors import EngineError, RequestError
+from s2d_loop.records import Message, Request, Sampling, Weights
+
+pytestmark = pytest.mark.timeout(400)
+HERE = Path(__file__).parent
+Make = Callable[..., Weights]
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[None]:
+    kept = {name: os.environ.get(name) for name in ("RAY_worker_niceness", "PYTHONPATH")}
+    os.environ["RAY_worker_niceness"] = "0"
+    os.environ["PYTHONPATH"] = f"{HERE}{os.pathsep}{HERE.parents[1]}"
+    yield
+    for name, value in kept.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture(scope="module")
+def first(make_weights: Make) -> Weights:
+    return make_weights("first")
+
+
+@pytest.fixture(scope="module")
+def second(make_weights: Make) -> Weights:
+    return make_weights("second", noise=0.05)
+
+
+@pytest.fixture(scope="module")
+def engines(environment: None, first: Weights, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayEngines]:
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    config = EngineConfig(cpus_per_engine=2, kv_cache_gb=0.5, max_model_len=256)
+    with RayEngines(config, log_dir=tmp_path_factory.mktemp("logs"), engine_class=ForgetfulEngine) as engines:
+        engines.serve(first)
+        yield engines
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def said(engines: RayEngines) -> dict[str, list[str]]:
+    """What one rank answers greedily, by weights; the tests fill it in as they go."""
+    return {"first": [reply.text for reply in replies(engines, requests(0.0))]}
+
+
+def proofs(engines: RayEngines, weights: Weights) -> list[Proof]:
+    return ray.get(engines.pool.proofs.remote(weights.digest))
+
+
+def gone(wanted: list[int], limit_s: float) -> bool:
+    end = time.monotonic() + limit_s
+    while any(alive(pid) for pid in wanted):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def core(engines: RayEngines) -> int:
+    (pid,) = [pid for pid in pids(engines) if "EngineCore" in psutil.Process(pid).name()]
+    return pid
+
+
+def test_a_request_is_the_same_work_every_time(engines: RayEngines, said: dict[str, Any]) -> None:
+    once, again, other = (replies(engines, requests(1.0, seed)) for seed in (3, 3, 4))
+    assert once == again
+    assert [reply.text for reply in once] != [reply.text for reply in other]
+    assert {reply.weights for reply in once} == {"first"}
+    assert all(0 < reply.num_tokens <= 24 and reply.num_prompt_tokens > 0 for reply in once)
+
+
+def test_a_prompt_that_does_not_fit_fails_alone(engines: RayEngines) -> None:
+    long = Request((Message("user", "flip the coin " * 200),), Sampling(max_tokens=4), 0)
+    with pytest.raises(RequestError, match=r"the prompt has \d+ tokens, but the engine's context is 256"):
+        replies(engines, [long])
+    (reply,) = replies(engines, requests(1.0)[:1])
+    assert reply.num_tokens
+
+
+def test_many_seeded_requests_at_once_read_their_prompts_whole(engines: RayEngines) -> None:
+    # In chunks they would kill vLLM's engine core on a CPU.
+    sampling = Sampling(max_tokens=2)
+    many = [
+        Request((Message("user", f"{number} flips the coin. " * 12),), sampling, number) for number in range(150)
+    ]
+    before = core(engines)
+    assert len(replies(engines, many)) == 150
+    assert core(engines) == before
+
+
+def test_a_refresh_in_place_is_proved(engines: RayEngines, second: Weights, said: dict[str, Any]) -> None:
+    before = core(engines)
+    engines.serve(second)
+    assert core(engines) == before
+    said["second"] = [reply.text for reply in replies(engines, requests(0.0))]
+
+
+def test_a_dead_core_s_calls_are_answered_by_a_fresh_engine_on_the_same_weights(
+    engines: RayEngines, first: Weights, second: Weights
+) -> None:
+    wanted = requests(1.0, seed=9, max_tokens=100)
+    before = replies(engines, wanted)
+    os.kill(core(engines), signal.SIGKILL)
+    assert replies(engines, wanted) == before
+
+    refreshed, fresh = proofs(engines, second)
+    (old,) = proofs(engines, first)
+    assert refreshed.samples == fresh.samples != old.samples
+    assert proof.distance(refreshed.scores, fresh.scores) < 1e-5
+    assert proof.distance(refreshed.sampled, fresh.sampled) < 1e-5
+    assert proof.distance(old.scores, fresh.scores) > 1e-2
+
+
+def test_an_engine_whose_refresh_did_nothing_never_serves(engines: RayEngines, make_weights: Make) -> None:
+    third = make_weights("third", noise=0.1, forget=True)
+    stale = core(engines)
+    engines.serve(third)
+    assert core(engines) != stale
+    assert gone([stale], 15)
+    assert {reply.weights for reply in replies(engines, requests(1.0))} == {"third"}
+    (fresh,) = proofs(engines, third)
+    reference = proof.load_reference(third.path)
+    assert reference is not None
+    assert proof.distance(fresh.scores, reference.scores) < 1e-5
+
+
+def test_nothing_is_left_when_an_actor_is_killed_or_the_pool_is_closed(engines: RayEngines) -> None:
+    actor, *others = pids(engines)
+    os.kill(actor, signal.SIGKILL)
+    assert gone([actor, *others], 15)
+    # The pool is starting a fresh engine by now.
+    engines.close()
+    assert gone([p.pid for p in psutil.process_iter() if "EngineCore" in p.name() and mine(p)], 15)
+    with pytest.raises(EngineError, match="no weights are served"):
+        engines.client_factory()
+
+
+def mine(process: psutil.Process) -> bool:
+    try:
+        return str(HERE) in process.environ().get("PYTHONPATH", "")
+    except psutil.Error:
+        return False
+
+
+def test_two_ranks_say_the_same_and_nothing_outlives_a_killed_driver(
+    environment: None, first: Weights, second: Weights, said: dict[str, list[str]], tmp_path: Path
+) -> None:
+    command = [sys.executable, str(HERE / "engine_driver.py"), first.path, second.path, str(tmp_path)]
+    driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert driver.stdout is not None
+        told = json.loads(driver.stdout.readline())
+        assert told["said"] == {first.path: said["first"], second.path: said["second"]}
+        names = [psutil.Process(pid).name() for pid in told["pids"]]
+        assert sum("Worker" in name for name in names) == 2
+    finally:
+        driver.kill()
+        driver.wait()
+    assert gone(told["pids"], 15)
