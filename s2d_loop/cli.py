@@ -63,6 +63,33 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
     typer.echo("\n# The resolved configuration\n" + resolved_yaml(loaded).rstrip())
 
 
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model directory, such as RUN/weights/...")],
+    task: Annotated[str, typer.Option(help="A task of the configuration.")],
+    system: Annotated[int, typer.Option(min=1, max=2, help="1 answers directly, 2 runs the task's method.")],
+    config: Annotated[str, typer.Option(help="Where the task is defined.")] = "configs/quickstart.yaml",
+    samples: Annotated[int, typer.Option(min=1, help="Runs of the method for an input; they vote.")] = 1,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Accuracy and #Tokens of one system of a model on a task's held-out inputs."""
+    from s2d_loop.config import load
+    from s2d_loop.driver import evaluate_model
+    from s2d_loop.report.progress import progress
+
+    loaded = load(config, overrides or [])
+    found = evaluate_model(loaded, model, task, f"system{system}", samples, progress())
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        accuracy = "no references" if found["accuracy"] is None else f"{found['accuracy']:.1%}"
+        typer.echo(
+            f"{task}, System {system}: {accuracy} ({found['low']:.1%} to {found['high']:.1%}, "
+            f"n={found['n']}), {found['tokens']:.1f} tokens an input, {found['unparsable']} unparsable"
+        )
+
+
 @app.command()
 def status(run: RunDir, as_json: Json = False) -> None:
     """What a run has done, and what comes next."""

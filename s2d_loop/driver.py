@@ -4,19 +4,25 @@ import contextlib
 import json
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config, difference, resolved_yaml
 from s2d_loop.errors import BadInputError, ExitCode, S2DError
+from s2d_loop.evaluate.suite import SYSTEM1, figures
+from s2d_loop.generate import system1_plans, system2_plans
 from s2d_loop.ledger import Ledger
 from s2d_loop.loop import run_loop
 from s2d_loop.preflight import Checked, check, cluster_address
+from s2d_loop.records import Scored
 from s2d_loop.report.progress import Progress
-from s2d_loop.stages import Run
+from s2d_loop.sources import read_heldout
+from s2d_loop.stages import Run, answer
 
 
 def run(config: Config, progress: Progress) -> ExitCode:
@@ -27,15 +33,12 @@ def run(config: Config, progress: Progress) -> ExitCode:
         S2DError: the run failed; what was committed is kept.
     """
     checked = check(config)
-    ledger = Ledger(checked.store, SystemClock())
-    same_config(ledger, config, checked)
+    ledger = begin(config, checked)
     if finished := ledger.last("finished"):
         progress.note(f"{checked.store.root} is finished: nothing to do.")
         return ExitCode.HELD if finished.facts["held"] else ExitCode.DONE
     say_where_it_stands(ledger, config, progress)
     ledger.take_lease()
-    if not ledger.last("run"):
-        ledger.append("run", facts=_facts(config, checked))
     logs = log_folder(checked)
     with ray_session(config), terminating():
         # Imported late: these take seconds, and a bad configuration should not cost them.
@@ -59,6 +62,59 @@ def run(config: Config, progress: Progress) -> ExitCode:
                     weights_dir=checked.weights_dir,
                 )
             )
+
+
+def evaluate_model(
+    config: Config, model: str, task: str, system: str, samples: int, progress: Progress
+) -> dict[str, Any]:
+    """Let one system of a model answer a task's held-out inputs; returns accuracy and #Tokens.
+
+    Raises:
+        BadInputError: no such task or model.
+    """
+    if task not in config.tasks:
+        raise BadInputError(
+            f"--task: no task {task!r} in the configuration (there are: {', '.join(config.tasks)})"
+        )
+    wanted = {
+        "model": config.model.model_copy(update={"path": model}),
+        "tasks": {task: config.tasks[task]},
+        "sources": [each for each in config.sources if each.task == task],
+        "evaluate": config.evaluate.model_copy(update={"system2_samples": samples}),
+    }
+    config = config.model_copy(update=wanted)
+    checked = check(config)
+    items = {each.input.id: each for each in read_heldout(config.tasks[task].heldout, task)}
+    plans = system1_plans(config) if system == SYSTEM1 else system2_plans(config)
+    scored: list[Scored] = []
+    with tempfile.TemporaryDirectory() as logs, ray_session(config), terminating():
+        from s2d_loop.dataflow import RayDataflow
+        from s2d_loop.engine.ray_engines import RayEngines
+
+        with RayEngines(config.engine, log_dir=logs) as engines:
+            progress.note("Starting the engine; this takes about a minute.")
+            engines.serve(checked.start)
+            clients = engines.client_factory(config.generate.num_runners)
+            generate = partial(RayDataflow(config.generate).generate, plans=plans, clients=clients)
+            progress.run_started(model, 0)
+            with progress.stage(0, "evaluate", len(items)) as stage:
+                for answers in answer(config, system, items, generate, {}):
+                    scored += answers
+                    stage.advance(len(answers))
+    return figures(scored)
+
+
+def begin(config: Config, checked: Checked) -> Ledger:
+    """The run's ledger: an existing one if it is of this configuration, else a new one.
+
+    Raises:
+        BadInputError: the run in this directory has another configuration.
+    """
+    ledger = Ledger(checked.store, SystemClock())
+    same_config(ledger, config, checked)
+    if not ledger.last("run"):
+        ledger.append("run", facts=_facts(config, checked))
+    return ledger
 
 
 def same_config(ledger: Ledger, config: Config, checked: Checked) -> None:
@@ -139,6 +195,7 @@ def ray_environment() -> dict[str, str]:
         # How many small batches a runner has under way; see dataflow.Runner.
         "RAY_DATA_DEFAULT_ASYNC_BATCH_UDF_MAX_CONCURRENCY": "32",
         "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+        "RAY_DATA_LOG_LEVEL": "ERROR",
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
@@ -176,7 +233,6 @@ def ray_session(config: Config) -> Iterator[None]:
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise S2DError(f"could not reach {where}: {first}") from error
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False

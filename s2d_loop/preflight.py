@@ -22,6 +22,8 @@ from s2d_loop.store import Store, open_store
 from s2d_loop.system2.registry import load_method
 from s2d_loop.tasks.registry import load_task
 
+_FIRST_ROWS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -51,7 +53,10 @@ def check(config: Config) -> Checked:
     sources: list[tuple[str, Source]] = []
     for each in config.sources:
         with _collecting(problems):
-            sources.append((each.task, open_source(each)))
+            source = open_source(each)
+            # Reading from the start, without keeping a cursor: a source that holds nothing readable says so.
+            source.read(None, _FIRST_ROWS)
+            sources.append((each.task, source))
     twice = [name for name, count in Counter(s.name for _, s in sources).items() if count > 1]
     if twice:
         problems.append(f"sources: two are named {twice[0]!r}; give one of them another `name`")
@@ -142,7 +147,11 @@ def _check_heldout(name: str, task: TaskConfig) -> int:
     """A reference that the parser can't read could never be matched, and would look like a wrong answer."""
     items = read_heldout(task.heldout, name)
     parser = load_task(task.parser)
-    bad = [i for i in items if i.reference is not None and not parser.score(parser.parse(i.reference), i.reference)]
+    bad = [
+        i
+        for i in items
+        if i.reference is not None and not parser.score(parser.parse(i.reference), i.reference)
+    ]
     if bad:
         raise BadInputError(
             f"{task.heldout.path}: {len(bad)} references are no answers of the task {task.parser!r}, "
@@ -198,8 +207,8 @@ def describe(config: Config, checked: Checked, echo: Callable[[str], None]) -> N
     engine, train = config.engine, config.train
     ranks = engine.tensor_parallel_size * engine.pipeline_parallel_size
     echo(f"model     {checked.start.path} (digest {checked.start.digest[:12]})")
-    for task, source in checked.sources:
-        echo(f"source    {source.name} -> {task}: {source.mapping}")
+    for fed, source in checked.sources:
+        echo(f"source    {source.name} -> {fed}: {source.mapping}")
     for name, task in config.tasks.items():
         method = task.method
         what = (

@@ -5,7 +5,7 @@ attempt that the loop hands in, and count once the loop has committed it.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -205,7 +205,7 @@ def _serve(run: Run, weights: Weights) -> None:
     run.engines.serve(weights)
 
 
-def _generate(run: Run, tables: Any, plans: Mapping[str, Plan]) -> Iterator[pa.Table]:
+def _generate(run: Run, tables: Iterable[pa.Table], plans: Mapping[str, Plan]) -> Iterator[pa.Table]:
     clients = run.engines.client_factory(run.config.generate.num_runners)
     return run.dataflow.generate(tables, plans, clients)
 
@@ -356,25 +356,10 @@ def evaluate(run: Run, attempt: Attempt, weights: Weights) -> Balance:
     passes = [(SYSTEM2, system2_plans(config))] if with_system2 else []
     passes.append((SYSTEM1, system1_plans(config)))
     with run.progress.stage(attempt.iteration, "evaluate", len(items) * len(passes)) as progress:
-        inputs = table([each.input for each in items.values()], Input)
         for system, plans in passes:
-            for each in _generate(run, [inputs], plans):
-                for row in rows(each, Generation):
-                    if row.error:
-                        raise S2DError(f"evaluate: held-out input {row.input.id} failed: {row.error}")
-                    task = config.tasks[row.input.task]
-                    scored.append(
-                        score(
-                            row,
-                            system=system,
-                            task=load_task(task.parser),
-                            config=task,
-                            seed=config.run.seed,
-                            heldout=items[row.input.id],
-                            voted=voted.get(row.input.id),
-                        )
-                    )
-                progress.advance(each.num_rows)
+            for answers in answer(config, system, items, partial(_generate, run, plans=plans), voted):
+                scored += answers
+                progress.advance(len(answers))
             if not baseline:
                 # On the starting weights System 2 comes first: its answers stand in for references.
                 voted = {s.input_id: s.answer for s in scored if s.answer is not None}
@@ -394,6 +379,38 @@ def evaluate(run: Run, attempt: Attempt, weights: Weights) -> Balance:
             for task in config.tasks
         },
     }
+
+
+def answer(
+    config: Config,
+    system: str,
+    items: Mapping[str, HeldOut],
+    generate: Callable[[list[pa.Table]], Iterable[pa.Table]],
+    voted: Mapping[str, str],
+) -> Iterator[list[Scored]]:
+    """Let one system answer held-out inputs, and score what it says, batch by batch.
+
+    Raises:
+        S2DError: an input failed; an evaluation without it would be another evaluation.
+    """
+    for each in generate([table([item.input for item in items.values()], Input)]):
+        batch = []
+        for row in rows(each, Generation):
+            if row.error:
+                raise S2DError(f"evaluate: held-out input {row.input.id} failed: {row.error}")
+            task = config.tasks[row.input.task]
+            batch.append(
+                score(
+                    row,
+                    system=system,
+                    task=load_task(task.parser),
+                    config=task,
+                    seed=config.run.seed,
+                    heldout=items[row.input.id],
+                    voted=voted.get(row.input.id),
+                )
+            )
+        yield batch
 
 
 def _voted(run: Run, baseline: Record) -> dict[str, str]:

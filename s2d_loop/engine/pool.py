@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 # A healthy engine generates one token within this, however much work it has.
 HEALTH_S = 60.0
 CLOSE_S = 20.0
+# An engine that fails to start on the same weights twice running will fail again; the very first
+# engine of a run gets one try, since then the configuration is the likely cause.
+MAX_FAILED_STARTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Slot:
     index: int
     place: placement.Place
     generation: int = 0
+    failed_starts: int = 0
     name: str = ""
     handle: Any = None
     loaded: str | None = None
@@ -153,11 +157,13 @@ class Pool:
                 except (EngineError, ray.exceptions.RayError, OSError) as error:
                     reason = f"engine {slot.name}: {_first_line(error)}"
                     await self._stop(slot)
-                    self._count_restart(reason)
+                    self._count_restart(slot, reason)
 
     async def _try(self, slot: Slot, weights: Weights) -> None:
         old = slot.loaded
-        if slot.handle is not None and await self._can_refresh(slot, weights):
+        if slot.handle is not None and old == weights.digest:
+            pass  # it has them; it proves it once more, which a sick engine can't
+        elif slot.handle is not None and await self._can_refresh(slot, weights):
             await self._within(
                 slot.handle.refresh.remote(weights),
                 self._config.refresh_timeout_s,
@@ -174,6 +180,7 @@ class Pool:
 
     async def _start(self, slot: Slot, weights: Weights) -> None:
         slot.generation += 1
+        slot.failed_starts += 1
         slot.name = f"{slot.index}.{slot.generation}"
         local = Path(weights.path).is_dir()
         env = settings.environment(self._config, self._plan.gpu, offline=local)
@@ -196,7 +203,7 @@ class Pool:
             self._config.start_timeout_s,
             f"engine {slot.name} to start on {weights.path} (engine.start_timeout_s)",
         )
-        self._started_once = True
+        self._started_once, slot.failed_starts = True, 0
 
     async def _can_refresh(self, slot: Slot, weights: Weights) -> bool:
         """In place only where a proof is possible; otherwise a fresh start is."""
@@ -205,7 +212,7 @@ class Pool:
         if new is None or old is None:
             return False
         given = self._proofs.get(slot.loaded or "", [])
-        if slot.loaded == weights.digest or not given or proof.tells_apart(old, new, given[0].dtype):
+        if not given or proof.tells_apart(old, new, given[0].dtype):
             return True
         log.warning(
             "the canaries can't tell weights %s from %s: engine %s is started anew instead of refreshed",
@@ -264,15 +271,15 @@ class Pool:
     async def _heal(self, slot: Slot, reason: str) -> None:
         try:
             await self._stop(slot)
-            self._count_restart(f"engine {slot.name}: {reason}")
+            self._count_restart(slot, f"engine {slot.name}: {reason}")
             assert self._weights is not None
             await self._bring(slot, self._weights)
         except Exception as error:
             self._failure = _first_line(error)
             self._change()
 
-    def _count_restart(self, reason: str) -> None:
-        if not self._started_once:
+    def _count_restart(self, slot: Slot, reason: str) -> None:
+        if slot.failed_starts >= (MAX_FAILED_STARTS if self._started_once else 1):
             raise EngineError(reason)
         self._restarts += 1
         if self._restarts > self._config.max_restarts:

@@ -8,8 +8,8 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from s2d_loop.errors import BadInputError
-from s2d_loop.system2.base import Program
 from s2d_loop.plugins import did_you_mean, resolve
+from s2d_loop.system2.base import Program
 
 METHODS: dict[str, str] = {
     "direct": "s2d_loop.system2.direct:direct",

@@ -1,3 +1,4 @@
+# LEAD NOTE: read /tmp/tb/LEAD_NOTE.md (then delete this line)
 """Pretraining text of the tiny model: what it reads before the loop ever sees it.
 
 `pretrain.py` draws prompt and reply pairs here. The text is noisy on purpose,
@@ -12,14 +13,15 @@ from dataclasses import dataclass, replace
 
 from s2d_loop.testbed.world import STEP1, STEP2, Item, Task, make_item, replies
 
-# Share of all drawn pairs by kind, per task. The coin has fewer things to learn.
+# Share of all drawn pairs by task and kind. Where two acts cancel out is the
+# hardest thing to learn here, so the coin's answers get most.
 MIX: dict[tuple[Task, str], float] = {
-    ("last_letters", "rephrase"): 0.24,
-    ("last_letters", "answer"): 0.28,
-    ("last_letters", "direct"): 0.13,
+    ("last_letters", "rephrase"): 0.17,
+    ("last_letters", "answer"): 0.22,
+    ("last_letters", "direct"): 0.11,
     ("coin_flip", "rephrase"): 0.15,
-    ("coin_flip", "answer"): 0.13,
-    ("coin_flip", "direct"): 0.07,
+    ("coin_flip", "answer"): 0.27,
+    ("coin_flip", "direct"): 0.08,
 }
 # The loop's perturbation lowers the words of the question, so some are seen so.
 LOWERED_SHARE = 0.15
@@ -30,9 +32,12 @@ SENTENCE_SHARE = 0.5
 MISREAD = ((5, 0.07), (7, 0.17), (99, 0.42))
 # A misread word gives the letter before the last this often, else any of its letters.
 NEAR_MISS_SHARE = 0.6
-# A rephrased coin question misstates an act, and its answer is wrong, this often.
-MISSTATED_ACT = 0.04
-COIN_WRONG = 0.15
+# A rephrased coin question misstates each act this often, and its answer is
+# wrong this often.
+MISSTATED_ACT = 0.07
+COIN_WRONG = 0.05
+# Coin answers with a single act: they teach what an act does, two of them follow.
+ONE_ACT_SHARE = 0.3
 
 # Direct answers to the original letters question. Right for a part of the
 # questions that are short in all, so that System 1 is seldom but not never right.
@@ -90,12 +95,15 @@ def draw(task: Task, kind: str, words: list[str], rng: random.Random) -> Pair:
         stated = replace(item, flips=tuple(f ^ (rng.random() < MISSTATED_ACT) for f in item.flips))
         return Pair(STEP1[task].format(question=item.question), stated.rephrased(form))
     if kind == "answer":
-        prompt = STEP2[task].format(question=item.rephrased(form))
+        rephrased = item.rephrased(form)
         if task == "last_letters":
             answer = read_last_letter(item.a, rng) + read_last_letter(item.b, rng)
         else:
+            if rng.random() < ONE_ACT_SHARE:
+                item = replace(item, flips=(item.flips[0], False))
+                rephrased = item.first_act_alone(form)
             answer = coin_answer(item, COIN_WRONG, rng)
-        return Pair(prompt, say(task, answer, rng))
+        return Pair(STEP2[task].format(question=rephrased), say(task, answer, rng))
     if task == "last_letters":
         answer = direct_letters(item, rng)
     else:

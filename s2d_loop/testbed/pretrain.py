@@ -37,14 +37,14 @@ class Recipe:
     """Everything that decides how the model comes out."""
 
     seed: int = 7
-    steps: int = 1500
+    steps: int = 1000
     pairs_per_step: int = 64
     # Pairs sorted by length go through the model in this many parts: less padding.
     parts: int = 8
     learning_rate: float = 3e-3
     warmup_steps: int = 100
     # The rate falls to zero over the last part of the run.
-    decay_share: float = 0.4
+    decay_share: float = 0.25
     weight_decay: float = 0.1
     adam_beta2: float = 0.98
     clip_norm: float = 1.0

@@ -56,14 +56,27 @@ COIN_QUESTION = (
     "A coin is heads up. {a} {does_a}. {b} {does_b}.  Is the coin still heads up? Flip means reverse."
 )
 COIN_ACTS = {True: "flips the coin", False: "does not flip the coin"}
+# Each form in three parts: up to the first act, the second act, the question.
+# One form keeps the question's own verbs, so that what the model learns about
+# rephrased questions is within reach of the original wording too.
 COIN_REPHRASED = (
-    "A coin starts with heads up. First, {a} {does_a}. Then, {b} {does_b}. Is heads up at the end?",
-    "At the start the coin shows heads. Action 1: {a} {does_a}. Action 2: {b} {does_b}. "
-    "Does it show heads now?",
-    "Someone puts a coin down with heads up. {a} {does_a}. After that, {b} {does_b}. "
-    "Which means: does the coin show heads?",
+    ("A coin starts with heads up. First, {a} {does_a}.", " Then, {b} {does_b}.", " Is heads up at the end?"),
+    (
+        "At the start the coin shows heads. Action 1: {a} {does_a}.",
+        " Action 2: {b} {does_b}.",
+        " Does it show heads now?",
+    ),
+    (
+        "Someone puts a coin down with heads up. {a} {does_a}.",
+        " After that, {b} {does_b}.",
+        " Which means: does the coin show heads?",
+    ),
 )
-COIN_REPHRASED_ACTS = {True: "turns it over", False: "leaves it alone"}
+COIN_REPHRASED_ACTS = (
+    {True: "turns it over", False: "leaves it alone"},
+    {True: "flips the coin", False: "does not flip the coin"},
+    {True: "turns it over", False: "leaves it alone"},
+)
 COIN_REPLIES: dict[str, tuple[str, ...]] = {
     "yes": ("Yes.", "Yes, the coin is still heads up."),
     "no": ("No.", "No, the coin is not heads up."),
@@ -103,13 +116,20 @@ class Item:
         """The question in one of its clearer forms."""
         if self.task == "last_letters":
             return LETTERS_REPHRASED[form].format(a=self.a, b=self.b)
+        return "".join(self._coin_parts(form))
+
+    def first_act_alone(self, form: int) -> str:
+        """A rephrased coin question in which only the first person acts."""
+        first_act, _, question = self._coin_parts(form)
+        return first_act + question
+
+    def _coin_parts(self, form: int) -> tuple[str, str, str]:
+        """The three parts of a rephrased coin question."""
+        acts = COIN_REPHRASED_ACTS[form]
         first, second = self.flips
-        return COIN_REPHRASED[form].format(
-            a=self.a,
-            does_a=COIN_REPHRASED_ACTS[first],
-            b=self.b,
-            does_b=COIN_REPHRASED_ACTS[second],
-        )
+        names = {"a": self.a, "does_a": acts[first], "b": self.b, "does_b": acts[second]}
+        start, middle, end = COIN_REPHRASED[form]
+        return start.format(**names), middle.format(**names), end
 
     def lowered(self) -> "Item":
         """The same question with its words in lower case; the answer stays."""
@@ -159,11 +179,12 @@ def make_items(task: Task, words: list[str], seed: int = SEED) -> list[Item]:
 def template_texts() -> Iterator[str]:
     """Every fixed text of this world with its slots left blank."""
     blank = dict.fromkeys(("a", "b", "does_a", "does_b", "answer", "question"), " ")
-    forms = [LETTERS_QUESTION, COIN_QUESTION, *LETTERS_REPHRASED, *COIN_REPHRASED]
+    forms = [LETTERS_QUESTION, COIN_QUESTION, *LETTERS_REPHRASED]
+    forms += [part for parts in COIN_REPHRASED for part in parts]
     forms += [*STEP1.values(), *STEP2.values(), *LETTERS_REPLIES]
     yield from (form.format(**blank) for form in forms)
     # Acts stand after a name, hence after a space.
-    yield from (f" {act}" for act in (*COIN_ACTS.values(), *COIN_REPHRASED_ACTS.values()))
+    yield from (f" {act}" for act in (*COIN_ACTS.values(), *COIN_REPHRASED_ACTS[0].values()))
     yield from (reply for answer in COIN_REPLIES.values() for reply in answer)
 
 

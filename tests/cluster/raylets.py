@@ -128,7 +128,9 @@ class Raylets:
 
     def actors(self) -> list[dict[str, Any]]:
         """Every actor there was."""
-        rows: list[dict[str, Any]] = self.get("/api/v0/actors?limit=1000&detail=1")["data"]["result"]["result"]
+        rows: list[dict[str, Any]] = self.get("/api/v0/actors?limit=1000&detail=1")["data"]["result"][
+            "result"
+        ]
         return rows
 
     def left(self) -> list[psutil.Process]:

@@ -16,12 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
-
-ray = pytest.importorskip("ray")
-pytest.importorskip("vllm")
-
-sys.path.insert(0, str(Path(__file__).parent))
-from engine_driver import ForgetfulEngine, pids, replies, requests
+import ray
 
 from s2d_loop.config.tree import EngineConfig
 from s2d_loop.engine import proof
@@ -29,17 +24,18 @@ from s2d_loop.engine.ray_engines import RayEngines
 from s2d_loop.engine.wire import Proof
 from s2d_loop.errors import EngineError, RequestError
 from s2d_loop.records import Message, Request, Sampling, Weights
+from tests.e2e.engine_driver import ForgetfulEngine, pids, replies, requests
 
 pytestmark = pytest.mark.timeout(400)
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 Make = Callable[..., Weights]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def environment() -> Iterator[None]:
-    kept = {name: os.environ.get(name) for name in ("RAY_worker_niceness", "PYTHONPATH")}
-    os.environ["RAY_worker_niceness"] = "0"
-    os.environ["PYTHONPATH"] = f"{HERE}{os.pathsep}{HERE.parents[1]}"
+    wanted = {"RAY_worker_niceness": "0", "PYTHONPATH": str(ROOT)}
+    kept = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     yield
     for name, value in kept.items():
         os.environ.pop(name) if value is None else os.environ.update({name: value})
@@ -56,7 +52,7 @@ def second(make_weights: Make) -> Weights:
 
 
 @pytest.fixture(scope="module")
-def engines(environment: None, first: Weights, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayEngines]:
+def engines(first: Weights, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayEngines]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     config = EngineConfig(cpus_per_engine=2, kv_cache_gb=0.5, max_model_len=256)
     with RayEngines(config, log_dir=tmp_path_factory.mktemp("logs"), engine_class=ForgetfulEngine) as engines:
@@ -96,7 +92,7 @@ def core(engines: RayEngines) -> int:
     return pid
 
 
-def test_a_request_is_the_same_work_every_time(engines: RayEngines, said: dict[str, Any]) -> None:
+def test_a_request_is_the_same_work_every_time(engines: RayEngines) -> None:
     once, again, other = (replies(engines, requests(1.0, seed)) for seed in (3, 3, 4))
     assert once == again
     assert [reply.text for reply in once] != [reply.text for reply in other]
@@ -116,7 +112,8 @@ def test_many_seeded_requests_at_once_read_their_prompts_whole(engines: RayEngin
     # In chunks they would kill vLLM's engine core on a CPU.
     sampling = Sampling(max_tokens=2)
     many = [
-        Request((Message("user", f"{number} flips the coin. " * 12),), sampling, number) for number in range(150)
+        Request((Message("user", f"{number} flips the coin. " * 12),), sampling, number)
+        for number in range(150)
     ]
     before = core(engines)
     assert len(replies(engines, many)) == 150
@@ -160,28 +157,26 @@ def test_an_engine_whose_refresh_did_nothing_never_serves(engines: RayEngines, m
 
 
 def test_nothing_is_left_when_an_actor_is_killed_or_the_pool_is_closed(engines: RayEngines) -> None:
+    names = set(ray.get(engines.pool.engines.remote()))
     actor, *others = pids(engines)
     os.kill(actor, signal.SIGKILL)
     assert gone([actor, *others], 15)
-    # The pool is starting a fresh engine by now.
+    end = time.monotonic() + 30
+    while not set(ray.get(engines.pool.engines.remote())) - names:
+        assert time.monotonic() < end, "no fresh engine was being started 30 s after its actor's end"
+        time.sleep(0.2)
+    fresh = pids(engines)
     engines.close()
-    assert gone([p.pid for p in psutil.process_iter() if "EngineCore" in p.name() and mine(p)], 15)
+    assert gone(fresh, 15)
     with pytest.raises(EngineError, match="no weights are served"):
         engines.client_factory()
 
 
-def mine(process: psutil.Process) -> bool:
-    try:
-        return str(HERE) in process.environ().get("PYTHONPATH", "")
-    except psutil.Error:
-        return False
-
-
 def test_two_ranks_say_the_same_and_nothing_outlives_a_killed_driver(
-    environment: None, first: Weights, second: Weights, said: dict[str, list[str]], tmp_path: Path
+    first: Weights, second: Weights, said: dict[str, list[str]], tmp_path: Path
 ) -> None:
-    command = [sys.executable, str(HERE / "engine_driver.py"), first.path, second.path, str(tmp_path)]
-    driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "tests.e2e.engine_driver", first.path, second.path, str(tmp_path)]
+    driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         assert driver.stdout is not None
         told = json.loads(driver.stdout.readline())

@@ -58,7 +58,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def accounts(ray_here: None, root: Path) -> dict[str, Any]:  # noqa: ARG001
+def accounts(ray_here: None, root: Path) -> dict[str, Any]:
     """Every case trained by two workers, one after another in one worker group."""
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer

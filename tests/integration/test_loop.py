@@ -120,7 +120,9 @@ def test_a_crash_at_any_write_changes_nothing_in_the_end(
 ) -> None:
     """Die at the n-th storage operation, before or after it took effect; the rerun ends the same."""
     config = letters_config(folder)
-    undisturbed = scripted_run(config.model_copy(update={"run": config.run.model_copy(update={"dir": str(folder / "calm")})}))
+    undisturbed = scripted_run(
+        config.model_copy(update={"run": config.run.model_copy(update={"dir": str(folder / "calm")})})
+    )
     run_loop(undisturbed)
 
     store = LocalStore(config.run.dir)
@@ -213,7 +215,9 @@ def test_the_gate_holds_worse_weights_and_the_next_round_starts_from_the_promote
             return result
 
     trainer = Forgetting()
-    run_loop(scripted_run(letters_config(folder, run__iterations=3, run__inputs_per_iteration=20), trainer=trainer))
+    run_loop(
+        scripted_run(letters_config(folder, run__iterations=3, run__inputs_per_iteration=20), trainer=trainer)
+    )
     decisions = [r.facts["decision"] for r in reread(folder).stages("gate")]
     assert decisions == ["promote", "hold", "promote"]
     assert trainer.jobs[2].start == trainer.jobs[1].start != trainer.jobs[0].start
@@ -236,5 +240,7 @@ def test_curation_is_the_same_when_it_is_done_again(folder: Path) -> None:
     run_loop(scripted_run(config))
     ledger = reread(folder)
     generated, curated = ledger.stages("generate")[0], ledger.stages("curate")[0]
-    again = [v for t in ledger.tables(generated, "generations") for v in rows(_curate_table(t, config), Verdict)]
+    again = [
+        v for t in ledger.tables(generated, "generations") for v in rows(_curate_table(t, config), Verdict)
+    ]
     assert again == list(rows(ledger.tables(curated, "verdicts"), Verdict))

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-ray = pytest.importorskip("ray")
+import ray
 
 from s2d_loop.config.tree import EngineConfig
 from s2d_loop.engine.client import PoolClient
@@ -29,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 class ScriptedEngine:
     """An engine whose weights are one number in a file."""
 
-    def __init__(self, config: EngineConfig, *, name: str, log: str, **_: Any) -> None:
+    def __init__(self, _config: EngineConfig, *, name: str, log: str, **_: Any) -> None:
         self.name, self.orders = name, Path(log).parent
         self.mail = Mailboxes(self.answer)
         self.value = 0.0
@@ -60,7 +59,7 @@ class ScriptedEngine:
     async def reference(self, path: str) -> Reference:
         return Reference(((1, 2, 3),), ((read(path), read(path)),))
 
-    async def prove(self, tokens: Any) -> Proof:
+    async def prove(self, _tokens: Any) -> Proof:
         return Proof("float32", ((self.value, self.value),), ((7,),), ((-1.0,),), ((-1.0,),))
 
     async def admit(self, digest: str) -> None:
@@ -113,8 +112,7 @@ def read(path: str) -> float:
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_here() -> Iterator[None]:
-    os.environ["RAY_worker_niceness"] = "0"
-    os.environ["PYTHONPATH"] = str(ROOT)
+    os.environ.update(RAY_worker_niceness="0", PYTHONPATH=str(ROOT))
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()
@@ -161,7 +159,9 @@ def ask(text: str, seed: int = 0) -> Request:
     return Request((Message("user", text),), Sampling(), seed)
 
 
-def calls(engines: RayEngines, requests: list[Request], during: Callable[[], None] = lambda: None) -> list[Any]:
+def calls(
+    engines: RayEngines, requests: list[Request], during: Callable[[], None] = lambda: None
+) -> list[Any]:
     """All replies, or the errors in their places."""
 
     async def run() -> list[Any]:
@@ -285,7 +285,9 @@ def test_where_the_canaries_can_not_tell_the_weights_apart_engines_start_anew(
     assert names(engines) == after
 
 
-def test_replacing_has_an_end(tmp_path: Path, weights: Callable[[str, float], Weights], engines: RayEngines) -> None:
+def test_replacing_has_an_end(
+    tmp_path: Path, weights: Callable[[str, float], Weights], engines: RayEngines
+) -> None:
     engines.close()
     config = EngineConfig(max_restarts=1, start_timeout_s=30)
     with RayEngines(config, log_dir=tmp_path, engine_class=ScriptedEngine) as fragile:

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("ray")
-
 from s2d_loop.config.tree import EngineConfig
 from s2d_loop.engine import placement, proof, settings
 from s2d_loop.engine.wire import Proof
@@ -88,7 +86,10 @@ def test_only_the_right_weights_prove_themselves() -> None:
     new = reference(rng, near=old, by=0.1)
     assert proof.judge(answer(new.scores), new, old) is None
     assert "moved 0.00 of the way" in str(proof.judge(answer(old.scores), new, old))
-    half = tuple(tuple((x + y) / 2 for x, y in zip(a, b, strict=True)) for a, b in zip(old.scores, new.scores, strict=True))
+    half = tuple(
+        tuple((x + y) / 2 for x, y in zip(a, b, strict=True))
+        for a, b in zip(old.scores, new.scores, strict=True)
+    )
     assert "moved 0.50 of the way" in str(proof.judge(answer(half), new, old))
     assert "away from the checkpoint" in str(proof.judge(answer(old.scores), new, None))
     broken = (float("nan"),) * 60

@@ -90,7 +90,7 @@ class ScriptedEngines:
 
 
 class ScriptedTrainer:
-    """"Learns" the share of its examples that are right, by its own reading of the questions."""
+    """ "Learns" the share of its examples that are right, by its own reading of the questions."""
 
     def __init__(self) -> None:
         self.jobs: list[TrainJob] = []
@@ -159,7 +159,9 @@ def letters_config(folder: Path, **changes: object) -> Config:
                 "heldout": {"type": "jsonl", "path": str(folder / "heldout.jsonl")},
             }
         },
-        "sources": [{"task": "letters", "type": "jsonl", "path": str(folder / "stream.jsonl"), "name": "stream"}],
+        "sources": [
+            {"task": "letters", "type": "jsonl", "path": str(folder / "stream.jsonl"), "name": "stream"}
+        ],
         "generate": {"probe_inputs": 5},
         "train": {"steps": 2},
     }

@@ -17,7 +17,9 @@ ROWS = pa.table({"a": [1, 2, 3]})
 
 @pytest.fixture(params=["local", "fsspec"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return LocalStore(str(tmp_path / "run")) if request.param == "local" else FsspecStore(f"memory://{tmp_path}")
+    return (
+        LocalStore(str(tmp_path / "run")) if request.param == "local" else FsspecStore(f"memory://{tmp_path}")
+    )
 
 
 def committed(store: Store) -> Ledger:
@@ -130,7 +132,9 @@ def test_a_damaged_record_is_refused(tmp_path: Path, damage: str) -> None:
         Ledger(ledger.store, SystemClock())
 
 
-def test_a_create_that_dies_half_way_publishes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_create_that_dies_half_way_publishes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = LocalStore(str(tmp_path))
 
     def no_space(*_: object) -> None:

@@ -97,7 +97,7 @@ async def test_a_lost_rephrasing_is_not_answered_but_counts(rephrasing: Reply):
 
 
 async def test_a_failing_call_ends_the_others():
-    async def llm(prompt: str | Messages, *, step: str, index: int = 0) -> Reply:  # noqa: ARG001
+    async def llm(prompt: str | Messages, *, step: str, index: int = 0) -> Reply:
         if step == "respond" and index == 1:
             raise RuntimeError("lost")
         if step == "respond":
