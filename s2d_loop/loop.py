@@ -5,6 +5,7 @@ command finds its record in the ledger and goes on behind it.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from s2d_loop import stages
@@ -40,6 +41,7 @@ def run_loop(run: Run) -> ExitCode:
         decided = commit(run, iteration, "gate", stages.gate, evaluated)
         if decided.facts["decision"] == PROMOTE:
             commit(run, iteration, "promote", stages.promote, trained)
+            point_at(run, candidate)
     last = run.ledger.stages("gate")
     held = bool(last) and last[-1].facts["decision"] != PROMOTE
     if not run.ledger.last("finished"):
@@ -68,6 +70,16 @@ def require_room(run: Run) -> None:
             "Free some space, set run.dir to another disk, or lower run.min_free_gb. "
             "What was committed is safe; the same command goes on from there."
         )
+
+
+def point_at(run: Run, weights: Weights) -> None:
+    """Let RUN/promoted lead to the weights, for people; the ledger is what counts."""
+    link = run.ledger.store.local_path("promoted")
+    if link is not None:
+        temporary = Path(f"{link}.new")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(weights.path)
+        temporary.replace(link)
 
 
 def sweep_traces(run: Run, generated: Record) -> None:

@@ -100,9 +100,9 @@ class LocalStore:
 
     def create(self, path: str, data: bytes) -> None:
         target = self._path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("xb") as file:
                 file.write(data)
                 file.flush()
@@ -114,7 +114,8 @@ class LocalStore:
         except OSError as error:
             raise _explained(error, self.root) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         _sync_directory(target.parent)
 
     def read(self, path: str) -> bytes | None:
@@ -122,6 +123,8 @@ class LocalStore:
             return self._path(path).read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise _explained(error, self.root) from error
 
     @contextlib.contextmanager
     def writing(self, path: str) -> Iterator[HashingFile]:

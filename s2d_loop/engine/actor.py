@@ -53,8 +53,10 @@ class Engine:
         """Start vLLM on `weights`.  Whoever calls this holds the time limit: vLLM can hang here."""
         try:
             await asyncio.to_thread(self._build, weights.path)
+            # vLLM asks its core for this before every request until it has the first answer.
+            await self._engine.get_supported_tasks()
         except Exception as error:
-            cause = processes.last_lines(self._log) or f"{type(error).__name__}: {error}"
+            cause = processes.causes(self._log) or f"{type(error).__name__}: {error}"
             raise EngineError(
                 f"engine {self._name} did not start on {weights.path}: {cause} (all of it: {self._log})"
             ) from None

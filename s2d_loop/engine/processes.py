@@ -9,6 +9,7 @@ kills the whole group.
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -23,6 +24,9 @@ exec 3<&0
 { while read -r _ <&3; do :; done; kill -TERM -- "-$0"; sleep 2; kill -KILL -- "-$0"; } &
 """
 _TRACKER = "multiprocessing.resource_tracker"
+_ERROR = re.compile(r"\b[A-Z]\w*(?:Error|Exception): \S.*")
+# What vLLM's front end says when the core has failed for another reason.
+_FOLLOW_UPS = ("RuntimeError: Engine core init", "EngineDeadError", "EngineGenerateError")
 
 
 def guard_descendants() -> int:
@@ -94,11 +98,12 @@ def redirect_output(path: Path) -> None:
     os.close(file)
 
 
-def last_lines(path: Path, marks: tuple[str, ...] = ("Error", "error"), limit: int = 3) -> str:
-    """The last lines of a log that look like a cause."""
+def causes(path: Path, limit: int = 2) -> str:
+    """The first errors that a log names: the root is above what followed from it."""
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        text = path.read_text(errors="replace")
     except OSError:
         return ""
-    causes = [line.strip() for line in lines if any(mark in line for mark in marks)]
-    return " | ".join(line[-300:] for line in causes[-limit:])
+    named = (found.group().strip() for found in _ERROR.finditer(text))
+    own = [error for error in dict.fromkeys(named) if not error.startswith(_FOLLOW_UPS)]
+    return " | ".join(error[:300] for error in own[:limit])

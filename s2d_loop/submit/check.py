@@ -100,8 +100,9 @@ def _plugins(config: Config) -> Iterator[tuple[str, str, Look | None]]:
 
 def _is_importable(plugin: str) -> bool:
     """Whether the package of `package.module:name` is here; what is no such name is wrong anywhere."""
-    package, colon, _ = plugin.partition(":")
-    return not colon or importlib.util.find_spec(package.partition(".")[0]) is not None
+    module, colon, _ = plugin.partition(":")
+    package = module.partition(".")[0]
+    return not (colon and package) or importlib.util.find_spec(package) is not None
 
 
 def _if_here(path: str, look: Look) -> Look | None:

@@ -49,8 +49,8 @@ class Cluster:
 
     def __init__(self, address: str, token_file: Path | None = None) -> None:
         self.address = _dashboard(address)
-        self._token_file = token_file
-        self._token = read_token(token_file, os.environ)
+        self._token_file = token_file.expanduser().absolute() if token_file else None
+        self._token = read_token(self._token_file, os.environ)
 
     @property
     def token_hint(self) -> str:

@@ -49,9 +49,11 @@ def prepare(config: Config, number: int, *, runtime_env: Path | None, ship_code:
     job_id = f"{_stem(config)}-{number}"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     folder = cache / "s2d" / "jobs" / job_id
-    # Its own folder: everything in it is uploaded.
+    # For this user only: a runtime environment may hold secrets.
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A folder of its own: all that is in it is uploaded.
     work = folder / "work"
-    work.mkdir(mode=0o700, parents=True, exist_ok=True)
+    work.mkdir(exist_ok=True)
     (work / "run.yaml").write_text(resolved_yaml(config))
     package = Path(s2d_loop.__file__).absolute().parent
     ships = ship_code if ship_code is not None else is_checkout(package)
@@ -89,8 +91,9 @@ def _environment(given: dict[str, Any], work: Path, package: Path | None) -> dic
     if package is not None:
         environment["py_modules"] = [str(package), *(given.get("py_modules") or [])]
         environment["excludes"] = ["__pycache__", *(given.get("excludes") or [])]
-    wait = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
-    environment["env_vars"] = wait | (given.get("env_vars") or {})
+    # A log is no terminal and has no width; 80 characters break the summary's columns.
+    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), "COLUMNS": "120"}
+    environment["env_vars"] = variables | (given.get("env_vars") or {})
     return environment
 
 

@@ -1,4 +1,3 @@
-# LEAD NOTE: read /tmp/tb/LEAD_NOTE.md (then delete this line)
 """Pretraining text of the tiny model: what it reads before the loop ever sees it.
 
 `pretrain.py` draws prompt and reply pairs here. The text is noisy on purpose,
@@ -36,15 +35,18 @@ NEAR_MISS_SHARE = 0.6
 # wrong this often.
 MISSTATED_ACT = 0.07
 COIN_WRONG = 0.05
-# Coin answers with a single act: they teach what an act does, two of them follow.
-ONE_ACT_SHARE = 0.3
+# Flips are rarer in pretraining than in the stream. With as many flips as not, a
+# single act says nothing about the answer, and whether two cancel out was still
+# not learned after 12,000 answers; like this it took 5,000.
+FLIP_SHARE = 0.25
 
 # Direct answers to the original letters question. Right for a part of the
 # questions that are short in all, so that System 1 is seldom but not never right.
 SHORT_QUESTION = 9
-SHORT_RIGHT_SHARE = 0.35
-# Direct answers to the original coin question are guesses, but for this share.
-COIN_DIRECT_RIGHT = 0.03
+SHORT_RIGHT_SHARE = 0.6
+# Direct answers to the original coin question look at the last act only, this often;
+# the rest are guesses.
+COIN_HABIT_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,20 @@ def direct_letters(item: Item, rng: random.Random) -> str:
         return item.answer
     a, b = item.a.lower(), item.b.lower()
     habits = (a[0] + b[0], a[-1] + a[-1], b[-1] + b[-1], a[0] + b[-1])
-    return rng.choices(habits, (0.45, 0.2, 0.15, 0.2))[0]
+    return rng.choices(habits, (0.75, 0.1, 0.05, 0.1))[0]
 
 
-def coin_answer(item: Item, wrong_share: float, rng: random.Random) -> str:
-    """The answer to a coin question, wrong in a share of the cases."""
+def coin_answer(item: Item, rng: random.Random) -> str:
+    """The answer to a clearer coin question, wrong in a share of the cases."""
     wrong = {"yes": "no", "no": "yes"}[item.answer]
-    return wrong if rng.random() < wrong_share else item.answer
+    return wrong if rng.random() < COIN_WRONG else item.answer
+
+
+def direct_coin(item: Item, rng: random.Random) -> str:
+    """A habit's answer to the original coin question: right for half of them."""
+    if rng.random() < COIN_HABIT_SHARE:
+        return "no" if item.flips[-1] else "yes"
+    return rng.choice(("yes", "no"))
 
 
 def say(task: Task, answer: str, rng: random.Random) -> str:
@@ -90,6 +99,8 @@ def draw(task: Task, kind: str, words: list[str], rng: random.Random) -> Pair:
     item = make_item(task, a, b, rng)
     if task == "last_letters" and rng.random() < LOWERED_SHARE:
         item = item.lowered()
+    if task == "coin_flip":
+        item = replace(item, flips=(rng.random() < FLIP_SHARE, rng.random() < FLIP_SHARE))
     form = rng.randrange(item.forms)
     if kind == "rephrase":
         stated = replace(item, flips=tuple(f ^ (rng.random() < MISSTATED_ACT) for f in item.flips))
@@ -99,15 +110,12 @@ def draw(task: Task, kind: str, words: list[str], rng: random.Random) -> Pair:
         if task == "last_letters":
             answer = read_last_letter(item.a, rng) + read_last_letter(item.b, rng)
         else:
-            if rng.random() < ONE_ACT_SHARE:
-                item = replace(item, flips=(item.flips[0], False))
-                rephrased = item.first_act_alone(form)
-            answer = coin_answer(item, COIN_WRONG, rng)
+            answer = coin_answer(item, rng)
         return Pair(STEP2[task].format(question=rephrased), say(task, answer, rng))
     if task == "last_letters":
         answer = direct_letters(item, rng)
     else:
-        answer = coin_answer(item, (1 - COIN_DIRECT_RIGHT) / 2, rng)
+        answer = direct_coin(item, rng)
     return Pair(item.question, say(task, answer, rng))
 
 

@@ -37,11 +37,11 @@ class Recipe:
     """Everything that decides how the model comes out."""
 
     seed: int = 7
-    steps: int = 1000
+    steps: int = 700
     pairs_per_step: int = 64
     # Pairs sorted by length go through the model in this many parts: less padding.
     parts: int = 8
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     warmup_steps: int = 100
     # The rate falls to zero over the last part of the run.
     decay_share: float = 0.25

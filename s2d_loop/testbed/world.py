@@ -118,11 +118,6 @@ class Item:
             return LETTERS_REPHRASED[form].format(a=self.a, b=self.b)
         return "".join(self._coin_parts(form))
 
-    def first_act_alone(self, form: int) -> str:
-        """A rephrased coin question in which only the first person acts."""
-        first_act, _, question = self._coin_parts(form)
-        return first_act + question
-
     def _coin_parts(self, form: int) -> tuple[str, str, str]:
         """The three parts of a rephrased coin question."""
         acts = COIN_REPHRASED_ACTS[form]

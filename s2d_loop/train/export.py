@@ -80,6 +80,8 @@ def write_export(
     path: str, *, model: Any, state: Mapping[str, "torch.Tensor"], start: str, facts: Mapping[str, Any]
 ) -> None:
     """Write gathered weights as a model directory in the start model's own dtypes."""
+    # A worker that was killed while it wrote leaves a part behind.
+    shutil.rmtree(path, ignore_errors=True)
     model.save_pretrained(path, state_dict=_in_start_dtypes(state, start), max_shard_size=MAX_SHARD)
     for pattern in _COPIED:
         for file in Path(start).glob(pattern):

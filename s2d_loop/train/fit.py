@@ -13,6 +13,7 @@ from s2d_loop.train.job import WorkerTask
 
 # How often the controller looks at its workers; its own 2 s would be a tenth of a short training.
 _POLL_S = "0.5"
+_LAST_LINES = 25
 
 
 def fit(task: WorkerTask, name: str) -> dict[str, Any]:
@@ -59,5 +60,12 @@ def fit(task: WorkerTask, name: str) -> dict[str, Any]:
     try:
         account: dict[str, Any] = trainer.fit().return_value
     except TrainingFailedError as failure:
-        return {"error": str(failure)}
+        return {"error": explain(str(failure), task.scratch_dir)}
     return account
+
+
+def explain(error: str, scratch_dir: str) -> str:
+    """The end of a failure's text, where the worker says what it was."""
+    lines = [line for line in error.splitlines() if line.strip()]
+    cut = lines if len(lines) <= _LAST_LINES else ["...", *lines[-_LAST_LINES:]]
+    return "\n".join(["training failed; the last lines are:", *cut, f"More is under {scratch_dir}."])

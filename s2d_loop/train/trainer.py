@@ -21,7 +21,6 @@ _POLL_S = 0.25
 _GRACE_S = 30.0
 # How long Ray Train may take to end workers that it is asked to end.
 _STOP_S = 45.0
-_LAST_LINES = 25
 
 
 class RayTrainer:
@@ -40,7 +39,7 @@ class RayTrainer:
         task = _task(job, attempt)
         account = _follow(task, attempt, job)
         if "error" in account:
-            raise TrainError(_explain(account["error"], job.scratch_dir))
+            raise TrainError(account["error"])
         result = _publish(job, task, account, began)
         shutil.rmtree(scratch / STORAGE, ignore_errors=True)
         return result
@@ -102,7 +101,7 @@ def _follow(task: WorkerTask, attempt: str, job: TrainJob) -> dict[str, Any]:
     """Run `fit` as a task, pass its progress on, and end it when its time is up or the driver stops."""
     import ray
 
-    from s2d_loop.train.fit import fit
+    from s2d_loop.train.fit import explain, fit
 
     reference = ray.remote(num_cpus=0, max_retries=0)(fit).remote(task, f"attempt-{attempt}")
     progress = _Progress(task.progress_file, job)
@@ -118,7 +117,7 @@ def _follow(task: WorkerTask, attempt: str, job: TrainJob) -> dict[str, Any]:
         progress.pass_on()
         account: dict[str, Any] = ray.get(reference)
     except ray.exceptions.RayError as failure:
-        raise TrainError(_explain(str(failure), job.scratch_dir)) from failure
+        raise TrainError(explain(str(failure), job.scratch_dir)) from failure
     except BaseException:
         _stop(reference)
         raise
@@ -156,12 +155,6 @@ class _Progress:
             self.step = row["step"]
             if self._tell is not None:
                 self._tell(row["step"], self._total, row["loss"], row["tokens"])
-
-
-def _explain(error: str, scratch_dir: str) -> str:
-    lines = [line for line in error.splitlines() if line.strip()]
-    cut = lines if len(lines) <= _LAST_LINES else ["...", *lines[-_LAST_LINES:]]
-    return "\n".join(["training failed; the last lines are:", *cut, f"More is under {scratch_dir}."])
 
 
 def _publish(job: TrainJob, task: WorkerTask, account: dict[str, Any], began: float) -> TrainResult:

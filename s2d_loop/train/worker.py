@@ -52,11 +52,15 @@ class Plan:
 
 
 def train_loop(settings: dict[str, Any]) -> dict[str, Any] | None:
-    """The training function; rank 0 returns what `TrainResult` needs."""
+    """The training function; rank 0 returns what `TrainResult` needs, or `{"error": text}`."""
     import ray.train
 
     context = ray.train.get_context()
-    return run(settings["task"], context.get_world_rank(), context.get_world_size())
+    try:
+        return run(settings["task"], context.get_world_rank(), context.get_world_size())
+    except TrainError as refusal:
+        # The same on every rank and at every try: raised, Ray Train would start workers again for it.
+        return {"error": str(refusal)}
 
 
 def run(task: WorkerTask, rank: int, world: int) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """A run sent to a real Ray cluster: refused, followed, left alone, stopped, gone on with, finished."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from s2d_loop.clock import SystemClock
 from s2d_loop.errors import ExitCode
 from s2d_loop.ledger import Ledger, Record
 from s2d_loop.store import open_store
+from s2d_loop.submit.job import STOP_WAIT_S
 from tests.cluster.raylets import Raylets
 
 ROOT = Path(__file__).parents[2]
@@ -37,9 +37,8 @@ SHORT = [
     "train.cpus_per_worker=1",
     "train.zero_stage=1",
 ]  # fmt: skip
-REFUSED_S = 20.0
+REFUSED_S = 60.0
 STAGE_S = 420.0
-STOPPED_S = 150.0
 
 
 class Command:
@@ -130,17 +129,19 @@ def test_a_run_on_three_nodes(raylets: Raylets, submit: Callable[..., Command]) 
     (job,) = jobs(raylets)
     assert job["status"] == "RUNNING"
 
-    # The same command finds it, and sees it stopped.
+    # The same command finds it, and sees it stopped once it has trained.
     second = submit("second", "--follow")
-    second.until(lambda: "has this run in hand" in second.said, 60)
+    second.until(lambda: any(record.stage == "train" for record in stages(raylets)))
+    assert "has this run in hand" in second.said
     raylets.get(f"/api/jobs/{job['submission_id']}/stop", method="POST")
-    assert second.code(STOPPED_S) == ExitCode.INTERRUPTED
+    # Sooner than Ray would kill it: the driver ends what it started, and then itself.
+    assert second.code(STOP_WAIT_S - 20) == ExitCode.INTERRUPTED
     assert "was stopped" in second.said
     assert len(jobs(raylets)) == 1
     wait_until_gone(raylets, {"Engine", "Pool", "RayTrainWorker"})
     before = len(stages(raylets))
 
-    # Once more, and it goes on to the end, on the nodes that have room.
+    # Once more, and it goes on to the end.
     third = submit("third", "--follow")
     code = third.code()
     assert code in (ExitCode.DONE, ExitCode.HELD), third.said
@@ -153,7 +154,7 @@ def test_a_run_on_three_nodes(raylets: Raylets, submit: Callable[..., Command]) 
 
     # A finished run is finished.
     last = submit("last", "--follow")
-    assert last.code(60) == code
+    assert last.code() == code
     assert "is finished: nothing to do" in last.said
 
 
@@ -174,10 +175,7 @@ def check_placement(raylets: Raylets) -> None:
     by_cpus = {cpus: node for node, cpus in raylets.nodes().items()}
     roomy, small = by_cpus[NODES[0]], by_cpus[NODES[1]]
     actors = raylets.actors()
-    engines = [actor["node_id"] for actor in actors if actor["class_name"] == "Engine"]
-    assert engines
-    assert set(engines) == {roomy}
-    workers = [actor for actor in actors if actor["class_name"] == "RayTrainWorker"]
-    newest = max(actor["job_id"] for actor in workers)
-    assert sorted(a["node_id"] for a in workers if a["job_id"] == newest) == sorted([roomy, small])
-    print(f"engines on {len(set(engines))} node, train workers on 2; pid {os.getpid()}")
+    engines = {actor["node_id"] for actor in actors if actor["class_name"] == "Engine"}
+    workers = [actor["node_id"] for actor in actors if actor["class_name"] == "RayTrainWorker"]
+    assert engines == {roomy}
+    assert sorted(workers) == sorted([roomy, small])

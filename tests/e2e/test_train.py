@@ -7,18 +7,15 @@ kills of a worker and of a driver share one training.
 import json
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-import training
-
 from s2d_loop.errors import TrainError
 from s2d_loop.train import RayTrainer, weights_digest
+from tests.e2e import training
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -38,18 +35,18 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_here() -> Iterator[None]:
     ray = pytest.importorskip("ray")
-    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (Ray's own spelling)
-    here = Path(__file__).parent
-    os.environ["PYTHONPATH"] = f"{here}{os.pathsep}{here.parents[1]}"
-    ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_worker_niceness", "0")
+        environment.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+        ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False)
+        yield
+        ray.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("train")
     training.write_model(path / "start")
@@ -57,7 +54,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def accounts(ray_here: None, root: Path) -> dict[str, Any]:
     """Every case trained by two workers, one after another in one worker group."""
     from ray.train import RunConfig, ScalingConfig
@@ -79,7 +76,7 @@ def accounts(ray_here: None, root: Path) -> dict[str, Any]:
     return result
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def exports(accounts: dict[str, Any], root: Path) -> dict[str, Path]:
     """The export directories by case, for whoever wants to serve them."""
     return {name: root / name for name in accounts}

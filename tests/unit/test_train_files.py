@@ -165,3 +165,28 @@ def test_a_job_that_can_not_work_is_refused_at_once(
         RayTrainer().train(dataclasses.replace(job, **changes))
     with pytest.raises(TrainError, match="exists already"):
         RayTrainer().train(dataclasses.replace(job, out_dir=str(start)))
+
+
+def test_an_error_that_would_come_again_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `TrainError` on the workers is an answer, not a failure that Ray Train restarts workers for."""
+    ray_train = pytest.importorskip("ray.train")
+    from s2d_loop.train import worker
+
+    class Context:
+        get_world_rank = get_world_size = staticmethod(lambda: 1)
+
+    def refuse(*_: Any) -> None:
+        raise TrainError("no chat template")
+
+    monkeypatch.setattr(ray_train, "get_context", Context)
+    monkeypatch.setattr(worker, "run", refuse)
+    assert worker.train_loop({"task": None}) == {"error": "no chat template"}
+
+
+def test_a_failure_shows_its_last_lines() -> None:
+    from s2d_loop.train.fit import explain
+
+    text = explain("\n".join(f"line {n}" for n in range(100)), "/scratch")
+    assert "line 99" in text
+    assert "line 50" not in text
+    assert text.endswith("/scratch.")
