@@ -37,7 +37,6 @@ $(STAMP): requirements/cpu.txt pyproject.toml
 	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode "$$(grep '^torch==' requirements/cpu.txt)"
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	$(BIN)/python -m compileall -q s2d_loop
-	$(BIN)/python -m s2d_loop.train.prebuild
 	touch $(STAMP)
 
 quickstart: install

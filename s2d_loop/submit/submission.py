@@ -1,5 +1,6 @@
 """The order of a submission: check here, ask the cluster, send, follow."""
 
+import importlib.metadata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,8 @@ def submit(config: Config, cluster: Cluster, options: Options, echo: Echo) -> Ex
         job = _send(config, cluster, options, earlier)
         job_id = job.id
         echo(f"Submitted job {job.id} to {cluster.address} (Ray {version}).")
+        if version != (here := importlib.metadata.version("ray")):
+            echo(f"  Ray      {version} there, but {here} is what this code was tested with")
         echo(f"  code     {'shipped from here' if job.ships_code else 'what the cluster has installed'}")
         for each in unseen:
             echo(f"  unseen   {each}: not known on this machine, the job checks it first")

@@ -112,10 +112,7 @@ def draw(task: Task, kind: str, words: list[str], rng: random.Random) -> Pair:
         else:
             answer = coin_answer(item, rng)
         return Pair(STEP2[task].format(question=rephrased), say(task, answer, rng))
-    if task == "last_letters":
-        answer = direct_letters(item, rng)
-    else:
-        answer = direct_coin(item, rng)
+    answer = direct_letters(item, rng) if task == "last_letters" else direct_coin(item, rng)
     return Pair(item.question, say(task, answer, rng))
 
 

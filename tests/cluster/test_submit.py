@@ -1,6 +1,7 @@
 """Submitting without a cluster: what is checked and sent, what is asked, and how a job is followed."""
 
 import asyncio
+import importlib.metadata
 import json
 import shlex
 import socket
@@ -80,7 +81,7 @@ class FakeCluster:
         self._ends = ends
 
     def version(self) -> str:
-        return "2.60.0"
+        return importlib.metadata.version("ray")
 
     def jobs(self) -> list[Info]:
         return self.known
@@ -238,6 +239,10 @@ def test_submitting_again_takes_the_next_number(data: Path) -> None:
     assert submit(config, cluster, Options(), said.append) == ExitCode.DONE
     assert [job.id.rpartition("-")[2] for job in cluster.sent] == ["10"]
     assert any("model.path (/shared/models/big)" in line for line in said)
+    assert not any("tested with" in line for line in said)
+    cluster.version = lambda: "2.50.0"  # type: ignore[method-assign]
+    submit(config, cluster, Options(), said.append)
+    assert any("2.50.0 there" in line for line in said)
 
 
 def test_a_number_that_somebody_else_took_is_skipped(data: Path) -> None:

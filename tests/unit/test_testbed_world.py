@@ -162,7 +162,7 @@ def test_direct_letters_are_fluent_but_seldom_right() -> None:
         answer = parse("last_letters", pair.reply)
         assert answer is not None and len(answer) == 2
         right += answer == (a[-1] + b[-1]).lower()
-    assert 0.02 < right / 2000 < 0.15
+    assert 0.02 < right / 2000 < 0.25
 
 
 @given(st.text())

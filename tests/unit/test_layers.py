@@ -1,0 +1,68 @@
+"""The architecture's promises that a reader should not have to check: who imports whom, and what costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "s2d_loop"
+
+# Lower layers first; a module imports from its own layer and those before it only.
+LAYERS = [
+    {"errors", "records", "clock", "paths", "plugins"},
+    {"config"},
+    {"store", "ledger"},
+    {"sources"},
+    {"system2", "tasks"},
+    {"curate"},
+    {"generate"},
+    {"dataflow", "engine", "intake", "pool"},
+    {"train"},
+    {"evaluate"},
+    {"report"},
+    {"stages"},
+    {"loop"},
+    {"preflight"},
+    {"driver", "submit"},
+    {"cli", "testbed"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+PURE = ("system2", "tasks", "curate", "records.py", "config", "intake.py", "pool.py", "generate.py", "loop.py")
+
+
+def modules() -> list[Path]:
+    return [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE]
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("s2d_loop"):
+            rest = node.module.split(".")[1:]
+            found |= {rest[0]} if rest else {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_down_the_layers_only(path: Path) -> None:
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    upward = {name for name in imported(path) if RANK[name] > RANK[own]}
+    assert not upward, f"{path.name} imports {upward} from above its own layer {own}"
+
+
+def test_every_module_has_a_layer() -> None:
+    assert {p.relative_to(PACKAGE).parts[0].removesuffix(".py") for p in modules()} <= set(RANK)
+
+
+def test_the_pure_modules_import_neither_ray_nor_vllm_nor_torch() -> None:
+    names = [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+        for pure in PURE
+        for path in sorted((PACKAGE / pure).rglob("*.py") if (PACKAGE / pure).is_dir() else [PACKAGE / pure])
+        if path.name != "loop.py"
+    ]
+    code = f"import sys, {', '.join(names)}; print(sorted({{'ray', 'vllm', 'torch'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
