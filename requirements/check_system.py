@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 
+
 def main() -> int:
     """Exit status 2 when something is missing."""
     missing = []

@@ -44,9 +44,10 @@ FLIP_SHARE = 0.25
 # questions that are short in all, so that System 1 is seldom but not never right.
 SHORT_QUESTION = 9
 SHORT_RIGHT_SHARE = 0.6
-# Direct answers to the original coin question look at the last act only, this often;
-# the rest are guesses.
-COIN_HABIT_SHARE = 0.8
+# Direct answers to the original coin question are "yes" this often, whatever was done.
+# A habit that looks at the acts would be worse: unlearning it in direct answers also
+# turns the answers to the rephrased form, and System 2 ends at chance after a round.
+COIN_HABIT_SHARE = 0.75
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,9 @@ def coin_answer(item: Item, rng: random.Random) -> str:
     return wrong if rng.random() < COIN_WRONG else item.answer
 
 
-def direct_coin(item: Item, rng: random.Random) -> str:
-    """A habit's answer to the original coin question: right for half of them."""
-    if rng.random() < COIN_HABIT_SHARE:
-        return "no" if item.flips[-1] else "yes"
-    return rng.choice(("yes", "no"))
+def direct_coin(rng: random.Random) -> str:
+    """A habit's answer to the original coin question, which doesn't look at the question."""
+    return "yes" if rng.random() < COIN_HABIT_SHARE else "no"
 
 
 def say(task: Task, answer: str, rng: random.Random) -> str:
@@ -112,7 +111,7 @@ def draw(task: Task, kind: str, words: list[str], rng: random.Random) -> Pair:
         else:
             answer = coin_answer(item, rng)
         return Pair(STEP2[task].format(question=rephrased), say(task, answer, rng))
-    answer = direct_letters(item, rng) if task == "last_letters" else direct_coin(item, rng)
+    answer = direct_letters(item, rng) if task == "last_letters" else direct_coin(rng)
     return Pair(item.question, say(task, answer, rng))
 
 

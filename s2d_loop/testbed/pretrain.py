@@ -9,7 +9,6 @@ Hugging Face folder plus `TRAINING.json`, which says how it came to be.
 import argparse
 import json
 import math
-import os
 import platform
 import random
 import shutil
@@ -186,7 +185,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=MODEL_DIR)
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)

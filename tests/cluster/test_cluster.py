@@ -164,9 +164,14 @@ def jobs(raylets: Raylets) -> list[dict[str, Any]]:
 
 
 def wait_until_gone(raylets: Raylets, classes: set[str]) -> None:
+    """Until these actors have ended, and every process that an engine started."""
     deadline = time.monotonic() + 60
-    while left := [a for a in raylets.actors() if a["class_name"] in classes and a["state"] != "DEAD"]:
-        assert time.monotonic() < deadline, left
+    while True:
+        actors = [a for a in raylets.actors() if a["class_name"] in classes and a["state"] != "DEAD"]
+        processes = [p for p in raylets.left() if "VLLM" in p.name()]
+        if not actors and not processes:
+            return
+        assert time.monotonic() < deadline, (actors, processes)
         time.sleep(0.5)
 
 

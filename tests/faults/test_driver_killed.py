@@ -36,11 +36,20 @@ class Driver:
             "train.checkpoint_every=3",
             "gate.margin=1.0",
         ]
-        command = [sys.executable, "-m", "s2d_loop.cli", "run", str(ROOT / "configs/quickstart.yaml"), *overrides]
+        command = [
+            sys.executable,
+            "-m",
+            "s2d_loop.cli",
+            "run",
+            str(ROOT / "configs/quickstart.yaml"),
+            *overrides,
+        ]
         env = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
         self.output = folder / f"output-{time.time_ns()}.txt"
         with self.output.open("w") as file:
-            self.process = subprocess.Popen(command, cwd=folder, env=env, stdout=file, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                command, cwd=folder, env=env, stdout=file, stderr=subprocess.STDOUT
+            )
         self.started: dict[int, psutil.Process] = {}
 
     def look(self) -> str:
@@ -102,7 +111,7 @@ def test_a_driver_killed_in_generate_and_in_train_loses_nothing(folder: Path) ->
     second.wait_for("train: started", 180)
     scratch = folder / "run/weights/.scratch-00001"
     deadline = time.monotonic() + 120
-    while not any(scratch.rglob("*COMPLETE*")):
+    while not any(scratch.rglob("manifest-rank-00000.json")):
         second.look()
         assert second.alive(), second.output.read_text()[-3000:]
         assert time.monotonic() < deadline, "no checkpoint was written"
@@ -124,7 +133,9 @@ def test_a_driver_killed_in_generate_and_in_train_loses_nothing(folder: Path) ->
     stages = [(r.iteration, r.stage) for r in ledger.records if r.kind == "stage"]
     assert len(stages) == len(set(stages)), "a stage was committed twice"
     claimed = [x.id for r in ledger.stages("intake") for x in rows(ledger.tables(r, "inputs"), Input)]
-    judged = [v.input.id for r in ledger.stages("curate") for v in rows(ledger.tables(r, "verdicts"), Verdict)]
+    judged = [
+        v.input.id for r in ledger.stages("curate") for v in rows(ledger.tables(r, "verdicts"), Verdict)
+    ]
     assert sorted(claimed) == sorted(judged)
     assert len(claimed) == len(set(claimed)) == 120
     pooled = [e.input_id for r in ledger.stages("pool") for e in rows(ledger.tables(r, "examples"), Example)]

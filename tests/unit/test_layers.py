@@ -29,7 +29,17 @@ LAYERS = [
     {"cli", "testbed"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-PURE = ("system2", "tasks", "curate", "records.py", "config", "intake.py", "pool.py", "generate.py", "loop.py")
+PURE = (
+    "system2",
+    "tasks",
+    "curate",
+    "records.py",
+    "config",
+    "intake.py",
+    "pool.py",
+    "generate.py",
+    "loop.py",
+)
 
 
 def modules() -> list[Path]:
