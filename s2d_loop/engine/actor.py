@@ -56,9 +56,10 @@ class Engine:
             # vLLM asks its core for this before every request until it has the first answer.
             await self._engine.get_supported_tasks()
         except Exception as error:
-            cause = processes.causes(self._log) or f"{type(error).__name__}: {error}"
+            said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+            cause = processes.causes(self._log) or said
             raise EngineError(
-                f"engine {self._name} did not start on {weights.path}: {cause} (all of it: {self._log})"
+                f"it did not start on {weights.path}: {cause} (all of it: {self._log})"
             ) from None
         self._tokenizer = self._engine.get_tokenizer()
         self._render = lru_cache(maxsize=4096)(self._render_uncached)

@@ -122,7 +122,7 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, recipe: R
     started, tokens, average = time.monotonic(), 0, math.nan
     model.train()
     for step in range(recipe.steps):
-        pairs = draw_mix(recipe.pairs_per_step, words, rng)
+        pairs = draw_mix(recipe.pairs_per_step, words, rng, step / recipe.steps)
         rows = sorted(encode(tokenizer, pairs), key=lambda row: len(row[0]))
         num_labels = sum(len(ids) - prompt for ids, prompt in rows)
         size = math.ceil(len(rows) / recipe.parts)

@@ -1,5 +1,6 @@
 """A run sent to a real Ray cluster: refused, followed, left alone, stopped, gone on with, finished."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from s2d_loop.errors import ExitCode
 from s2d_loop.ledger import Ledger, Record
 from s2d_loop.store import open_store
 from s2d_loop.submit.job import STOP_WAIT_S
+from s2d_loop.testbed import MODEL_DIR
 from tests.cluster.raylets import Raylets
 
 ROOT = Path(__file__).parents[2]
@@ -46,8 +48,9 @@ class Command:
 
     def __init__(self, raylets: Raylets, name: str, *options: str, **environment: str) -> None:
         self._log = raylets.base / f"submit-{name}.out"
-        command = [sys.executable, "-m", "s2d_loop.cli", "submit", str(ROOT / "configs" / "quickstart.yaml")]
-        command += [*SHORT, f"run.dir={run_dir(raylets)}", "--address", raylets.address, *options]
+        command = [sys.executable, "-m", "s2d_loop.cli", "submit", str(raylets.base / "quickstart.yaml")]
+        command += [*SHORT, f"run.dir={run_dir(raylets)}", f"model.path={raylets.base}/shared/model"]
+        command += ["--address", raylets.address, *options]
         self._began = time.monotonic()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -89,6 +92,9 @@ def stages(raylets: Raylets) -> list[Record]:
 @pytest.fixture(scope="module")
 def raylets() -> Iterator[Raylets]:
     with Raylets(*NODES) as cluster:
+        # As on a cluster, the model is on the shared file system; the data goes along with the code.
+        shutil.copytree(MODEL_DIR, cluster.base / "shared" / "model")
+        shutil.copy(ROOT / "configs" / "quickstart.yaml", cluster.base)
         yield cluster
         base = cluster.base
     assert cluster.left() == []
@@ -154,7 +160,7 @@ def test_a_run_on_three_nodes(raylets: Raylets, submit: Callable[..., Command]) 
 
     # A finished run is finished.
     last = submit("last", "--follow")
-    assert last.code() == code
+    assert last.code() == code, last.said
     assert "is finished: nothing to do" in last.said
 
 
