@@ -21,7 +21,7 @@ import psutil
 # The pause lets Python's resource tracker, which outlives a TERM, remove the others' shared memory.
 _WATCHDOG = """
 exec 3<&0
-{ while read -r _ <&3; do :; done; kill -TERM -- "-$0"; sleep 2; kill -KILL -- "-$0"; } &
+{ while read -r _ <&3; do :; done; kill -s TERM -- "-$0"; sleep 2; kill -s KILL -- "-$0"; } &
 """
 _TRACKER = "multiprocessing.resource_tracker"
 _ERROR = re.compile(r"\b[A-Z]\w*(?:Error|Exception): \S.*")

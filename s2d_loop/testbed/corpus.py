@@ -35,20 +35,18 @@ NEAR_MISS_SHARE = 0.6
 # wrong this often.
 MISSTATED_ACT = 0.07
 COIN_WRONG = 0.05
-# Flips are rare at first. With as many flips as not, a single act says nothing about
-# the answer, and that two flips cancel out was still not learned after 12,000 answers.
-# From here it is: what one act does comes first, and the balanced rest does the pair.
-EARLY_SHARE = 0.4
-EARLY_FLIPS = 0.25
+# Flips are rarer in pretraining than in the stream. With as many flips as not, a
+# single act says nothing about the answer, and whether two cancel out was still
+# not learned after 12,000 answers; like this it took 5,000.
+FLIP_SHARE = 0.25
 
 # Direct answers to the original letters question. Right for a part of the
 # questions that are short in all, so that System 1 is seldom but not never right.
 SHORT_QUESTION = 9
 SHORT_RIGHT_SHARE = 0.6
-# Direct answers to the original coin question are "yes" this often, whatever was done.
-# A habit that looks at the acts would be worse: unlearning it in direct answers also
-# turns the answers to the rephrased form, and System 2 ends at chance after a round.
-COIN_HABIT_SHARE = 0.75
+# Direct answers to the original coin question look at the last act only, this often;
+# the rest are guesses.
+COIN_HABIT_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -82,9 +80,11 @@ def coin_answer(item: Item, rng: random.Random) -> str:
     return wrong if rng.random() < COIN_WRONG else item.answer
 
 
-def direct_coin(rng: random.Random) -> str:
-    """A habit's answer to the original coin question, which doesn't look at the question."""
-    return "yes" if rng.random() < COIN_HABIT_SHARE else "no"
+def direct_coin(item: Item, rng: random.Random) -> str:
+    """A habit's answer to the original coin question: right for half of them."""
+    if rng.random() < COIN_HABIT_SHARE:
+        return "no" if item.flips[-1] else "yes"
+    return rng.choice(("yes", "no"))
 
 
 def say(task: Task, answer: str, rng: random.Random) -> str:
@@ -93,14 +93,14 @@ def say(task: Task, answer: str, rng: random.Random) -> str:
     return sentence if rng.random() < SENTENCE_SHARE else bare
 
 
-def draw(task: Task, kind: str, words: list[str], rng: random.Random, flips: float = 0.5) -> Pair:
-    """Draw one pretraining pair of the given task and kind; `flips` is how often a coin is flipped."""
+def draw(task: Task, kind: str, words: list[str], rng: random.Random) -> Pair:
+    """Draw one pretraining pair of the given task and kind."""
     a, b = rng.sample(words, 2)
     item = make_item(task, a, b, rng)
     if task == "last_letters" and rng.random() < LOWERED_SHARE:
         item = item.lowered()
     if task == "coin_flip":
-        item = replace(item, flips=(rng.random() < flips, rng.random() < flips))
+        item = replace(item, flips=(rng.random() < FLIP_SHARE, rng.random() < FLIP_SHARE))
     form = rng.randrange(item.forms)
     if kind == "rephrase":
         stated = replace(item, flips=tuple(f ^ (rng.random() < MISSTATED_ACT) for f in item.flips))
@@ -112,12 +112,11 @@ def draw(task: Task, kind: str, words: list[str], rng: random.Random, flips: flo
         else:
             answer = coin_answer(item, rng)
         return Pair(STEP2[task].format(question=rephrased), say(task, answer, rng))
-    answer = direct_letters(item, rng) if task == "last_letters" else direct_coin(rng)
+    answer = direct_letters(item, rng) if task == "last_letters" else direct_coin(item, rng)
     return Pair(item.question, say(task, answer, rng))
 
 
-def draw_mix(count: int, words: list[str], rng: random.Random, done: float = 1.0) -> list[Pair]:
-    """Draw `count` pairs from the whole mix, as it is when a share `done` of the training is over."""
-    flips = EARLY_FLIPS if done < EARLY_SHARE else 0.5
+def draw_mix(count: int, words: list[str], rng: random.Random) -> list[Pair]:
+    """Draw `count` pairs from the whole mix."""
     kinds = rng.choices(list(MIX), list(MIX.values()), k=count)
-    return [draw(task, kind, words, rng, flips) for task, kind in kinds]
+    return [draw(task, kind, words, rng) for task, kind in kinds]

@@ -9,6 +9,7 @@ Hugging Face folder plus `TRAINING.json`, which says how it came to be.
 import argparse
 import json
 import math
+import os
 import platform
 import random
 import shutil
@@ -122,7 +123,7 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, recipe: R
     started, tokens, average = time.monotonic(), 0, math.nan
     model.train()
     for step in range(recipe.steps):
-        pairs = draw_mix(recipe.pairs_per_step, words, rng, step / recipe.steps)
+        pairs = draw_mix(recipe.pairs_per_step, words, rng)
         rows = sorted(encode(tokenizer, pairs), key=lambda row: len(row[0]))
         num_labels = sum(len(ids) - prompt for ids, prompt in rows)
         size = math.ceil(len(rows) / recipe.parts)
@@ -185,7 +186,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=MODEL_DIR)
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)

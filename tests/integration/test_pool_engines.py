@@ -304,7 +304,7 @@ def test_a_start_has_a_limit_and_a_reason(tmp_path: Path, weights: Callable[[str
         (tmp_path / "hang-start").touch()
         with pytest.raises(EngineError, match=r"waited 3 s for engine 0\.1 to start on"):
             engines.serve(weights("w", 0.5))
-    with RayEngines(config, log_dir=tmp_path, engine_class=ScriptedEngine) as engines:
+    with RayEngines(EngineConfig(), log_dir=tmp_path, engine_class=ScriptedEngine) as engines:
         (tmp_path / "hang-start").unlink()
         (tmp_path / "fail-start").touch()
         with pytest.raises(EngineError, match="the model has no weights"):
