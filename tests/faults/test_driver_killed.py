@@ -17,8 +17,8 @@ from s2d_loop.records import Example, Input, Verdict, rows
 from s2d_loop.store import LocalStore
 
 ROOT = Path(__file__).parents[2]
-# Ray's reaper, the engines' watchdogs and the kernel need a moment after the driver's death.
-GONE_S = 45.0
+# Engines and workers end within seconds; agents of a Ray whose driver was killed take up to a minute.
+GONE_S = 120.0
 
 
 class Driver:
@@ -99,7 +99,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         each.kill()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_driver_killed_in_generate_and_in_train_loses_nothing(folder: Path) -> None:
     first = Driver(folder)
     first.wait_for("generate: started", 180)
