@@ -230,9 +230,7 @@ def main(args: list[str] | None = None) -> NoReturn:
     except S2DError as error:
         typer.echo(f"s2d: {error}", err=True)
         code = error.exit_code
-    except typer.Abort:
-        code = ExitCode.INTERRUPTED
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         typer.echo("s2d: interrupted; the same command goes on from what was committed.", err=True)
         code = ExitCode.INTERRUPTED
     except Exception as error:

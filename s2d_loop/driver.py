@@ -122,7 +122,9 @@ def same_config(ledger: Ledger, config: Config, checked: Checked) -> None:
     begun = ledger.last("run")
     if not begun:
         return
-    changed = difference(dict(begun.facts["config"]), _config(config))
+    # Where Ray runs is no part of a run: a new cluster and the root are enough to go on.
+    before, now = dict(begun.facts["config"]), _config(config)
+    changed = difference(before | {"ray": now["ray"]}, now)
     if begun.facts["start"] != checked.start.digest:
         changed.append(
             f"model.path: the files in {checked.start.path} changed "
