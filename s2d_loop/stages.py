@@ -88,6 +88,10 @@ class Run:
                 return Weights(**record.facts["weights"])
         return self.start
 
+    def teacher(self, iteration: int) -> Weights:
+        """Whose System 2 a round distils."""
+        return self.weights(iteration) if self.config.generate.teacher == "current" else self.start
+
     def heldout(self) -> list[HeldOut]:
         record = self.ledger.stage(0, "heldout")
         assert record is not None, "held-out inputs are fixed before anything else"
@@ -136,7 +140,7 @@ def probe(run: Run, attempt: Attempt, claimed: Record) -> Balance:
         if len(first[x.task]) < config.generate.probe_inputs:
             first[x.task].append(x)
     chosen = [x for each in first.values() for x in each]
-    _serve(run, run.weights(attempt.iteration))
+    _serve(run, run.teacher(attempt.iteration))
     with run.progress.stage(attempt.iteration, "probe", len(chosen)) as progress:
         verdicts: list[Verdict] = []
         for each in _generate(run, [table(chosen, Input)], distillation_plans(config)):
@@ -162,7 +166,7 @@ def probe(run: Run, attempt: Attempt, claimed: Record) -> Balance:
 
 def generate(run: Run, attempt: Attempt, claimed: Record) -> Balance:
     """Run the System 2 programs on every claimed input."""
-    weights = run.weights(attempt.iteration)
+    weights = run.teacher(attempt.iteration)
     _serve(run, weights)
     tallies: dict[str, Counter[str]] = {}
     started = run.clock.monotonic()

@@ -203,6 +203,8 @@ class EngineConfig(Tree):
 
 
 class GenerateConfig(Tree):
+    teacher: Literal["current", "start"] = "current"
+    """Whose System 2 is distilled: the promoted weights', as in the paper, or always the starting weights'."""
     num_runners: PositiveInt = 1
     """Runner actors; each keeps many inputs in flight."""
     rows_in_flight: PositiveInt = 64
