@@ -99,6 +99,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         each.kill()
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_a_driver_killed_in_generate_and_in_train_loses_nothing(folder: Path) -> None:
     first = Driver(folder)
