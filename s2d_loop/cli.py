@@ -93,15 +93,14 @@ def evaluate(
 @app.command()
 def status(run: RunDir, as_json: Json = False) -> None:
     """What a run has done, and what comes next."""
-    from rich.console import Console
-
     from s2d_loop.report import status as shown
+    from s2d_loop.report.console import open_console
 
     view = open_view(run)
     if as_json:
         typer.echo(json.dumps(shown.status(view), indent=2))
     else:
-        shown.print_status(Console(highlight=False), view)
+        shown.print_status(open_console(), view)
 
 
 @app.command()
@@ -115,13 +114,12 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Samples of a run: outcomes by reason, the inputs behind one of them, or one input in full."""
-    from rich.console import Console
-
     from s2d_loop.report import history
     from s2d_loop.report import show as shown
+    from s2d_loop.report.console import open_console
 
     ledger = open_ledger(run)
-    console = Console(highlight=False)
+    console = open_console()
     if input_id is not None:
         found = shown.show_input(
             console,

@@ -30,8 +30,13 @@ ClientFactory = Callable[[], Client]
 
 TableMap = Callable[[pa.Table], pa.Table]
 
-_ROWS_PER_TASK = 8
+_ROWS_PER_BATCH = 8
 """Inputs a runner receives together: small, since a batch goes back when its slowest row is done."""
+
+
+def batches_under_way(config: GenerateConfig) -> int:
+    """Batches that a runner is given at once: twice what is worked on, so that slow rows leave no gap."""
+    return 2 * -(-config.rows_in_flight // _ROWS_PER_BATCH)
 
 
 class Dataflow(Protocol):
@@ -66,16 +71,15 @@ class LocalDataflow:
     ) -> pa.Table:
         client = clients()
         try:
-            return await _generate_table(inputs, plans, client.call, self._config.rows_in_flight)
+            room = asyncio.Semaphore(self._config.rows_in_flight)
+            return await _generate_table(inputs, plans, client.call, room)
         finally:
             await client.close()
 
 
 async def _generate_table(
-    inputs: pa.Table, plans: Mapping[str, Plan], call_model: CallModel, rows_in_flight: int
+    inputs: pa.Table, plans: Mapping[str, Plan], call_model: CallModel, room: asyncio.Semaphore
 ) -> pa.Table:
-    room = asyncio.Semaphore(rows_in_flight)
-
     async def one(x: Input) -> Generation:
         async with room:
             return await generate(x, plans[x.task], call_model)
@@ -90,17 +94,18 @@ class Runner:
     beside those of all others, so the engine's batch stays full.
     """
 
-    def __init__(self, plans: Mapping[str, Plan], clients: ClientFactory) -> None:
+    def __init__(self, plans: Mapping[str, Plan], clients: ClientFactory, rows_in_flight: int) -> None:
         self._plans = plans
         self._clients = clients
         self._client: Client | None = None
+        self._room = asyncio.Semaphore(rows_in_flight)
 
     async def __call__(self, batch: pa.Table) -> pa.Table:
         if self._client is None:
             # Built here, not in __init__: a client belongs to the event loop that it is used from.
             self._client = self._clients()
         try:
-            return await _generate_table(batch, self._plans, self._client.call, batch.num_rows)
+            return await _generate_table(batch, self._plans, self._client.call, self._room)
         except S2DError as error:
             # Ray wraps exceptions; the message must come through to the driver as it is.
             raise RuntimeError(f"{_MARK}{error}{_MARK}") from error
@@ -123,8 +128,12 @@ class RayDataflow:
         config = self._config
         dataset = _dataset(inputs, config.num_runners).map_batches(
             Runner,
-            fn_constructor_kwargs={"plans": dict(plans), "clients": clients},
-            batch_size=_ROWS_PER_TASK,
+            fn_constructor_kwargs={
+                "plans": dict(plans),
+                "clients": clients,
+                "rows_in_flight": config.rows_in_flight,
+            },
+            batch_size=_ROWS_PER_BATCH,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(size=config.num_runners),
             # Runners only wait for engines: they must not take CPUs that engines are placed on.

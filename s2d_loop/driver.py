@@ -13,6 +13,7 @@ from typing import Any
 
 from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config, difference, resolved_yaml
+from s2d_loop.dataflow import RayDataflow, batches_under_way
 from s2d_loop.errors import BadInputError, ExitCode, S2DError
 from s2d_loop.evaluate.suite import SYSTEM1, figures
 from s2d_loop.generate import system1_plans, system2_plans
@@ -42,10 +43,11 @@ def run(config: Config, progress: Progress) -> ExitCode:
     logs = log_folder(checked)
     with ray_session(config), terminating():
         # Imported late: these take seconds, and a bad configuration should not cost them.
-        from s2d_loop.dataflow import RayDataflow
+        from s2d_loop.engine import placement
         from s2d_loop.engine.ray_engines import RayEngines
         from s2d_loop.train.trainer import RayTrainer
 
+        placement.check_fits(config.engine, placement.cluster_nodes(), config.train)
         with RayEngines(config.engine, log_dir=str(logs)) as engines:
             progress.run_started(Path(checked.store.root).name, config.run.iterations)
             return run_loop(
@@ -88,7 +90,6 @@ def evaluate_model(
     plans = system1_plans(config) if system == SYSTEM1 else system2_plans(config)
     scored: list[Scored] = []
     with tempfile.TemporaryDirectory() as logs, ray_session(config), terminating():
-        from s2d_loop.dataflow import RayDataflow
         from s2d_loop.engine.ray_engines import RayEngines
 
         with RayEngines(config.engine, log_dir=logs) as engines:
@@ -189,17 +190,15 @@ def terminating() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def ray_environment() -> dict[str, str]:
-    """Variables that Ray and its workers read when they start."""
+def ray_environment(config: Config) -> dict[str, str]:
+    """Variables that Ray reads in the driver and, where it is started here, in its workers."""
     return {
         # Ray starts workers at nice 15; an engine is the work here, not background.
         "RAY_worker_niceness": "0",
-        # How many small batches a runner has under way; see dataflow.Runner.
-        "RAY_DATA_DEFAULT_ASYNC_BATCH_UDF_MAX_CONCURRENCY": "32",
+        # Read as ray.data is imported, which is why that happens after this.
+        "RAY_DATA_DEFAULT_ASYNC_BATCH_UDF_MAX_CONCURRENCY": str(batches_under_way(config.generate)),
         "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
         "RAY_DATA_LOG_LEVEL": "ERROR",
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
 
 
@@ -217,7 +216,7 @@ def local_cpus(config: Config) -> int:
 @contextlib.contextmanager
 def ray_session(config: Config) -> Iterator[None]:
     """Ray: the cluster that is named, or one on this machine that ends with the run."""
-    for name, value in ray_environment().items():
+    for name, value in ray_environment(config).items():
         os.environ.setdefault(name, value)
     import logging
 

@@ -9,7 +9,7 @@ import ray
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from s2d_loop.config.tree import EngineConfig
+from s2d_loop.config.tree import EngineConfig, TrainConfig
 from s2d_loop.engine.settings import num_ranks
 from s2d_loop.errors import BadInputError, EngineError
 
@@ -50,21 +50,32 @@ def plan(config: EngineConfig, nodes: Sequence[Resources]) -> Plan:
     return Plan(tuple({"GPU": 1.0, "CPU": 1.0} for _ in range(ranks)), gpu=True, across_nodes=True)
 
 
-def check_fits(config: EngineConfig, nodes: Sequence[Resources]) -> None:
-    """Refuse engines that an otherwise empty cluster of these nodes could never hold."""
-    each = plan(config, nodes)
+def check_fits(engine: EngineConfig, nodes: Sequence[Resources], train: TrainConfig | None = None) -> None:
+    """Refuse engines and train workers that an otherwise empty cluster of these nodes could never hold.
+
+    Both at once: engines keep their places while the trainer works.
+    """
+    each = plan(engine, nodes)
     free = [dict(node) for node in nodes]
-    for number in range(config.num_engines):
-        for bundle in each.bundles:
-            home = next((node for node in free if _holds(node, bundle)), None)
-            if home is None:
-                raise BadInputError(
-                    f"engine.num_engines: wanted {config.num_engines} engines, each {each.wanted}; "
-                    f"available {_available(nodes)}, which is enough for {number}: lower num_engines, "
-                    f"tensor_parallel_size or cpus_per_engine, or add nodes"
-                )
-            for name, amount in bundle.items():
-                home[name] -= amount
+    for number in range(engine.num_engines):
+        if not all(_take(free, bundle) for bundle in each.bundles):
+            raise BadInputError(
+                f"engine.num_engines: wanted {engine.num_engines} engines, each {each.wanted}; "
+                f"available {_available(nodes)}, which is enough for {number}: lower num_engines, "
+                f"tensor_parallel_size or cpus_per_engine, or add nodes"
+            )
+    if train is None:
+        return
+    worker = {"CPU": float(train.cpus_per_worker)}
+    if train.gpus_per_worker:
+        worker["GPU"] = train.gpus_per_worker
+    for number in range(train.num_workers):
+        if not _take(free, worker):
+            raise BadInputError(
+                f"train.num_workers: wanted {train.num_workers} workers, each ({_text(worker)}), beside "
+                f"{engine.num_engines} engines, each {each.wanted}; available {_available(nodes)}, which is "
+                f"enough for {number}: lower num_workers, gpus_per_worker or num_engines, or add nodes"
+            )
 
 
 def cluster_nodes() -> list[Resources]:
@@ -112,8 +123,13 @@ class Place:
         remove_placement_group(self._group)
 
 
-def _holds(node: Resources, bundle: Resources) -> bool:
-    return all(node.get(name, 0) >= amount for name, amount in bundle.items())
+def _take(free: list[dict[str, float]], bundle: Resources) -> bool:
+    """Take a bundle from the first node that holds it; False where none does."""
+    for node in free:
+        if all(node.get(name, 0) >= amount for name, amount in bundle.items()):
+            node.update({name: node.get(name, 0) - amount for name, amount in bundle.items()})
+            return True
+    return False
 
 
 def _text(resources: Resources) -> str:

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from s2d_loop.report.console import open_console
 from s2d_loop.report.summary import summary_table
 from s2d_loop.report.text import duration, number, visible
 from s2d_loop.report.view import RunView
@@ -53,7 +54,7 @@ class Progress(Protocol):
 
 def progress(console: Console | None = None) -> "Progress":
     """The progress that suits where it is shown: standard error unless told otherwise."""
-    console = console or Console(stderr=True, highlight=False)
+    console = console or open_console(stderr=True)
     live = console.is_interactive and not console.is_dumb_terminal and console.file.isatty()
     return LiveProgress(console) if live else PlainProgress(console)
 
@@ -68,9 +69,11 @@ class Tally:
         self.figures: dict[str, Figure] = {}
         self._clock = clock
         self._start = clock()
+        self._first: tuple[int, float] | None = None
 
     def add(self, rows: int, figures: dict[str, Figure]) -> None:
         self.rows += rows
+        self._first = self._first or (self.rows, self._clock())
         for name, value in figures.items():
             self.figures[name] = self.figures.get(name, 0) + value if name in ADDED_UP else value
 
@@ -80,10 +83,11 @@ class Tally:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the mean pace so far; unknown before the first row and without a total."""
-        if not self.total or not self.rows or self.rows >= self.total:
+        """At the pace since the first rows came, which waited for workers to start; None where unknown."""
+        if not self.total or self._first is None or not self._first[0] < self.rows < self.total:
             return None
-        return self.seconds / self.rows * (self.total - self.rows)
+        rows, since = self._first
+        return (self._clock() - since) / (self.rows - rows) * (self.total - self.rows)
 
     def __str__(self) -> str:
         return ", ".join(self._parts())

@@ -91,8 +91,7 @@ def _environment(given: dict[str, Any], work: Path, package: Path | None) -> dic
     if package is not None:
         environment["py_modules"] = [str(package), *(given.get("py_modules") or [])]
         environment["excludes"] = ["__pycache__", *(given.get("excludes") or [])]
-    # A log is no terminal and has no width; 80 characters break the summary's columns.
-    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), "COLUMNS": "120"}
+    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
     environment["env_vars"] = variables | (given.get("env_vars") or {})
     return environment
 

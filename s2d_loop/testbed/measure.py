@@ -1,4 +1,3 @@
-# LEAD NOTE 2: read /tmp/tb/LEAD_NOTE.md (then delete this line)
 """Measures where a model folder starts, with transformers alone.
 
     python -m s2d_loop.testbed.measure --model s2d_loop/testbed/model

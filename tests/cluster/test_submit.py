@@ -202,7 +202,7 @@ def test_the_users_runtime_environment_is_kept(data: Path) -> None:
     file.write_text("py_modules: [/my/code]\nenv_vars: {A: b, RAY_JOB_STOP_WAIT_TIME_S: '5'}\npip: [x]\n")
     job = jobs.prepare(config_of(data), 1, runtime_env=file, ship_code=True)
     assert job.runtime_env["py_modules"] == [str(PACKAGE), "/my/code"]
-    assert job.runtime_env["env_vars"] == {"RAY_JOB_STOP_WAIT_TIME_S": "5", "COLUMNS": "120", "A": "b"}
+    assert job.runtime_env["env_vars"] == {"RAY_JOB_STOP_WAIT_TIME_S": "5", "A": "b"}
     assert job.runtime_env["pip"] == ["x"]
 
 

@@ -13,9 +13,13 @@ from typing import Any
 
 import pytest
 
+from s2d_loop.config.tree import EngineConfig
+from s2d_loop.engine.ray_engines import RayEngines
 from s2d_loop.errors import TrainError
+from s2d_loop.records import Weights
 from s2d_loop.train import RayTrainer, weights_digest
 from tests.e2e import training
+from tests.e2e.engine_driver import replies, requests
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -124,6 +128,26 @@ def test_exports_load_and_agree(accounts: dict[str, Any], exports: dict[str, Pat
     with torch.no_grad():
         scores = model.eval()(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
     assert scores.tolist() == pytest.approx(rows["scores"][0], abs=1e-5)
+
+
+def test_vllm_serves_what_every_stage_exported(
+    accounts: dict[str, Any], exports: dict[str, Path], root: Path, tmp_path: Path
+) -> None:
+    """`serve` ends well only when vLLM's scores are those that the export carries in canaries.json.
+
+    The start weights go between: one stage's export is too like another's for canaries to tell apart.
+    """
+    start = Weights(str(root / "start"), "start")
+    config = EngineConfig(cpus_per_engine=2, kv_cache_gb=0.5, max_model_len=256)
+    said = {}
+    with RayEngines(config, log_dir=tmp_path) as engines:
+        for name in ("zero0", "zero1", "zero2", "zero3"):
+            engines.serve(start)
+            engines.serve(Weights(str(exports[name]), accounts[name]["digest"]))
+            answers = replies(engines, requests(0.0))
+            assert {answer.weights for answer in answers} == {accounts[name]["digest"]}
+            said[name] = [answer.text for answer in answers]
+    assert said["zero1"] == said["zero2"] == said["zero3"] == said["zero0"]
 
 
 def test_killed_driver_then_killed_worker_change_nothing(accounts: dict[str, Any], root: Path) -> None:

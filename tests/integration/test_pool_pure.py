@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from s2d_loop.config.tree import EngineConfig
+from s2d_loop.config.tree import EngineConfig, TrainConfig
 from s2d_loop.engine import placement, proof, settings
 from s2d_loop.engine.wire import Proof
 from s2d_loop.errors import BadInputError
@@ -35,6 +35,18 @@ def test_what_is_free_over_all_nodes_is_not_what_fits_on_one() -> None:
     config = EngineConfig(num_engines=3, tensor_parallel_size=4)
     with pytest.raises(BadInputError, match="enough for 2"):
         placement.check_fits(config, [{"GPU": 6.0, "CPU": 8.0}, {"GPU": 6.0, "CPU": 8.0}])
+
+
+def test_train_workers_must_find_places_beside_the_engines() -> None:
+    engine = EngineConfig(tensor_parallel_size=8)
+    train = TrainConfig(num_workers=16, gpus_per_worker=1.0, cpus_per_worker=4)
+    placement.check_fits(engine, [GPU_NODE] * 3, train)
+    with pytest.raises(BadInputError, match=r"wanted 16 workers, .* beside 1 engines.* enough for 8"):
+        placement.check_fits(engine, [GPU_NODE] * 2, train)
+    # As many GPUs in all as are wanted, but half of one on each node.
+    halves = TrainConfig(num_workers=1, gpus_per_worker=1.0)
+    with pytest.raises(BadInputError, match="enough for 0"):
+        placement.check_fits(EngineConfig(), [{"GPU": 1.5, "CPU": 8.0}, {"GPU": 0.5, "CPU": 8.0}], halves)
 
 
 @pytest.mark.parametrize(
