@@ -51,6 +51,7 @@ def render(view: RunView, examples: Iterable[Shown], config: Mapping[str, Any] |
         "reasons": charts.reasons(view),
         "marked": len(view.iterations) <= charts.MARKED_POINTS,
         "signs": [(title, what, drawn.add(chart)) for title, what, chart in _signs(view)],
+        "pinned": (view.config.get("generate") or {}).get("teacher") == "start",
         "task_colors": charts.task_colors(view),
         "times": drawn.add((times, times_width)) if rounds else None,
         "times_unit": times_unit,

@@ -44,8 +44,10 @@ def ray_here() -> Iterator[None]:
     ray = pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("RAY_worker_niceness", "0")
+        # A checkpoint waits for the controller's next look at its workers.
+        environment.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
         environment.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-        ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False)
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
         yield
         ray.shutdown()
 

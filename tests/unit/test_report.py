@@ -187,6 +187,13 @@ def test_a_run_that_has_only_begun_has_a_page() -> None:
     assert "Not evaluated yet" in page.render(RunView(commits(1)[:1]), [])
 
 
+def test_signs_of_a_pinned_teacher_say_whose_they_are() -> None:
+    made = commits(1)
+    assert "stay the teacher" not in page.render(RunView(made), [])
+    made[0]["facts"]["config"]["generate"] = {"teacher": "start"}
+    assert "stay the teacher" in page.render(RunView(made), [])
+
+
 def test_a_long_run_is_thinned() -> None:
     view = RunView(commits(500, tasks=("t",), hold=(7, 300)))
     accuracy, width = charts.accuracy(view, "t")
