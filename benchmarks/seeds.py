@@ -48,10 +48,9 @@ def table(states: dict[int, dict[str, Any]]) -> str:
         for seed, state in states.items():
             figures = state["tasks"][task]
             minutes = sum(state["seconds_by_stage"].values()) / 60
-            lines.append(
-                [task, str(seed), *(_scored(figures[way]) for way in WAYS), _tokens(figures)]
-                + [f"{len(state['promoted'])} of {state['iteration']}", f"{minutes:.1f}"]
-            )
+            promoted = f"{len(state['promoted'])} of {state['iteration']}"
+            scored = [_scored(figures[way]) for way in WAYS]
+            lines.append([task, str(seed), *scored, _tokens(figures), promoted, f"{minutes:.1f}"])
         spread = [
             _spread([100 * state["tasks"][task][way]["accuracy"] for state in states.values()])
             for way in WAYS
