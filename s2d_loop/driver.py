@@ -191,14 +191,10 @@ def terminating() -> Iterator[None]:
 
 
 def ray_environment(config: Config) -> dict[str, str]:
-    """Variables that Ray reads in the driver and, where it is started here, in all its processes."""
-    here = {
+    """Variables that Ray reads in the driver and, where it is started here, in its workers."""
+    return {
         # Ray starts workers at nice 15; an engine is the work here, not background.
         "RAY_worker_niceness": "0",
-        # When a driver is killed, Ray's agents report to its dead GCS before they end: for a minute.
-        "RAY_gcs_rpc_server_reconnect_timeout_s": "15",
-    }
-    return (here if cluster_address(config) is None else {}) | {
         # Read as ray.data is imported, which is why that happens after this.
         "RAY_DATA_DEFAULT_ASYNC_BATCH_UDF_MAX_CONCURRENCY": str(batches_under_way(config.generate)),
         "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
