@@ -21,9 +21,8 @@ UV := env $(foreach v,UV_FIND_LINKS UV_EXTRA_INDEX_URL UV_INDEX_URL,$(if $(strip
 
 help:
 	@echo "make quickstart    install, then run the loop on the model that ships with the project"
-	@echo "make test          install, then lint, types and every test but the two below"
-	@echo "make unit | integration | e2e | lint | types    one part of it"
-	@echo "make faults        kill -9 of real drivers; minutes"
+	@echo "make test          install, then lint, types and every test but the one below"
+	@echo "make unit | integration | e2e | faults | lint | types    one part of it"
 	@echo "make cluster-test  a Ray cluster of three nodes on this machine, with s2d submit"
 	@echo "make clean         remove .venv and what the tests left"
 
@@ -46,11 +45,8 @@ quickstart: install
 test: install lint types
 	$(BIN)/python -m pytest tests
 
-unit integration e2e: install
+unit integration e2e faults: install
 	$(BIN)/python -m pytest tests/$@
-
-faults: install
-	$(BIN)/python -m pytest tests/faults -m faults
 
 lint: install
 	$(BIN)/ruff check .
