@@ -43,3 +43,7 @@ class TrainError(S2DError):
 
 class RequestError(S2DError):
     """One request can't be served whatever engine it goes to; it costs its own input only."""
+
+
+class PromptTooLongError(RequestError):
+    """The prompt, as the model's own tokens, doesn't fit the engine's context."""

@@ -25,12 +25,25 @@ from s2d_loop.records import (
     call_seed,
     digest,
 )
+from s2d_loop.system2 import usc
 from s2d_loop.system2.base import as_samples
 from s2d_loop.system2.registry import load_method
 from s2d_loop.tasks.registry import load_task
 
 CallModel = Callable[[Request], Awaitable[Reply]]
 """How a call reaches an engine: the pool's client, or a script in tests."""
+
+
+Shared = dict[tuple[int, str, int], tuple[Messages, "asyncio.Future[Reply]"]]
+"""Replies that an input and its twins have in common, by sample, step and index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usc:
+    """Universal self-consistency: how the selection is sampled, and how many samples if all are too long."""
+
+    sampling: Sampling
+    fewer: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +60,8 @@ class Plan:
     seed: int
     perturbations: tuple[str, ...] = ()
     direct_samples: int = 0
+    usc: Usc | None = None
+    """How a sample is selected, where the filter is universal self-consistency."""
     suffix: str = ""
     stream: str = ""
     """Keeps the seeds of a second use of the same program on the same input apart."""
@@ -91,6 +106,7 @@ def _teacher(name: str, task: TaskConfig, seed: int) -> Plan:
         _system2(name, task, seed),
         perturbations=tuple(task.curate.perturbations),
         direct_samples=task.direct_samples,
+        usc=_usc(task) if task.curate.filter == "usc" else None,
     )
     if task.distill == "system1":
         # The paper's baseline: the same number of samples and the same filter, without the program.
@@ -110,6 +126,10 @@ def _system2(name: str, task: TaskConfig, seed: int) -> Plan:
         steps={step: _sampling(sampling) for step, sampling in method.steps.items()},
         seed=seed,
     )
+
+
+def _usc(task: TaskConfig) -> Usc:
+    return Usc(sampling=_sampling(task.curate.usc.sampling), fewer=task.curate.usc.fewer_samples)
 
 
 def _sampling(config: SamplingConfig) -> Sampling:
@@ -145,16 +165,21 @@ def _leaves(error: Exception) -> list[Exception]:
 async def _generate(x: Input, plan: Plan, call_model: CallModel) -> Generation:
     x_asked = replace(x, messages=x.ask(f"{x.question} {plan.suffix}")) if plan.suffix else x
     task = load_task(plan.parser)
-    twins = {name: task.perturbations[name](x.messages) for name in plan.perturbations}
+    made = {name: task.perturbations[name].twin(x) for name in plan.perturbations}
+    twins = {name: _named(twin, x, name) for name, twin in made.items() if twin is not None}
+    shared: Shared = {}
     async with asyncio.TaskGroup() as group:
-        main = group.create_task(_sample(x_asked, plan, call_model))
-        direct = group.create_task(_sample(x_asked, _direct(plan), call_model))
+        main = group.create_task(_sample(x_asked, plan, call_model, shared))
+        direct = group.create_task(_sample(x_asked, _direct(plan), call_model, {}))
         twin_runs = {
-            name: group.create_task(_sample(_twin(x, name, messages), plan, call_model))
-            for name, messages in twins.items()
-            if messages is not None
+            name: group.create_task(_sample(twin, plan, call_model, shared)) for name, twin in twins.items()
         }
     run, direct_run = main.result(), direct.result()
+    selection = None
+    if plan.usc is not None:
+        judge = RecordingLLM(x, replace(plan, sampling=plan.usc.sampling), 0, call_model, {})
+        selection = await usc.select(x, [sample.text for sample in run.samples], judge, plan.usc.fewer)
+        run.add(judge)
     calls = list(run.calls)
     for name, twin_run in twin_runs.items():
         calls += [replace(call, step=f"{name}/{call.step}") for call in twin_run.result().calls]
@@ -166,7 +191,10 @@ async def _generate(x: Input, plan: Plan, call_model: CallModel) -> Generation:
         program=plan.method,
         samples=run.samples,
         direct=direct_run.samples,
-        twins=tuple(Twin(name, each.result().samples) for name, each in twin_runs.items()),
+        twins=tuple(
+            Twin(name, twins[name].messages, each.result().samples) for name, each in twin_runs.items()
+        ),
+        selection=selection,
         calls=tuple(calls),
         num_calls=len(run.calls),
         num_tokens=run.num_tokens,
@@ -187,10 +215,15 @@ class _Run:
     def num_tokens(self) -> int:
         return sum(reply.num_tokens for reply in self.replies)
 
+    def add(self, llm: "RecordingLLM") -> None:
+        """Calls beyond the program's own; their tokens count as its."""
+        self.calls += llm.calls
+        self.replies += llm.replies
 
-async def _sample(x: Input, plan: Plan, call_model: CallModel) -> _Run:
+
+async def _sample(x: Input, plan: Plan, call_model: CallModel, shared: Shared) -> _Run:
     program = load_method(plan.method)
-    llms = [RecordingLLM(x, plan, number, call_model) for number in range(plan.samples)]
+    llms = [RecordingLLM(x, plan, number, call_model, shared) for number in range(plan.samples)]
     # A task group, not gather: when one call fails, the others of a lost row must not go on costing.
     async with asyncio.TaskGroup() as group:
         runs = [group.create_task(program(x, llm, **plan.options)) for llm in llms]
@@ -205,16 +238,19 @@ async def _sample(x: Input, plan: Plan, call_model: CallModel) -> _Run:
 class RecordingLLM:
     """The model as one run of a program sees it: `system2.base.LLM`."""
 
-    def __init__(self, x: Input, plan: Plan, sample: int, call_model: CallModel) -> None:
+    def __init__(self, x: Input, plan: Plan, sample: int, call_model: CallModel, shared: Shared) -> None:
         self.calls: list[Call] = []
         self.replies: list[Reply] = []
+        self._shared = shared
         self._x = x
         self._plan = plan
         self._sample = sample
         self._call_model = call_model
         self._seen: set[tuple[str, int]] = set()
 
-    async def __call__(self, prompt: str | Messages, *, step: str, index: int = 0) -> Reply:
+    async def __call__(
+        self, prompt: str | Messages, *, step: str, index: int = 0, shared: bool = False
+    ) -> Reply:
         if (step, index) in self._seen:
             # The same seed twice would be the same sample twice: a fake agreement.
             raise ValueError(f"two calls of one run are both step {step!r}, index {index}: number them")
@@ -222,18 +258,32 @@ class RecordingLLM:
         plan = self._plan
         messages = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
         seed = call_seed(plan.seed, self._x.id, plan.stream + plan.method, self._sample, step, index)
-        reply = await self._call_model(Request(messages, plan.steps.get(step, plan.sampling), seed))
+        request = Request(messages, plan.steps.get(step, plan.sampling), seed)
+        if shared:
+            reply = await self._once((self._sample, step, index), request)
+        else:
+            reply = await self._call_model(request)
         self.calls.append(Call(step, self._sample, index, messages[-1].content, reply.text, reply.num_tokens))
         self.replies.append(reply)
         return reply
+
+    async def _once(self, key: tuple[int, str, int], request: Request) -> Reply:
+        """The reply to whichever of an input and its twins asked first."""
+        if key not in self._shared:
+            self._shared[key] = request.messages, asyncio.ensure_future(self._call_model(request))
+        messages, reply = self._shared[key]
+        if messages != request.messages:
+            raise ValueError(f"step {key[1]!r} is not shared: an input and its twin ask it differently")
+        # Shielded: when one of those that wait is cancelled, the others still want it.
+        return await asyncio.shield(reply)
 
 
 def _direct(plan: Plan) -> Plan:
     return replace(plan, method="direct", options={}, steps={}, samples=plan.direct_samples, stream="beside/")
 
 
-def _twin(x: Input, name: str, messages: Messages) -> Input:
-    return replace(x, id=f"{x.id}~{name}", messages=messages, content_hash=digest(x.content_hash, name))
+def _named(twin: Input, x: Input, name: str) -> Input:
+    return replace(twin, id=f"{x.id}~{name}", content_hash=digest(x.content_hash, name))
 
 
 def _failed(x: Input, plan: Plan, error: str) -> Generation:

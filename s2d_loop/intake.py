@@ -35,7 +35,7 @@ def claim(
     cursors: Mapping[str, Any],
     *,
     seen: Iterable[tuple[str, str]],
-    heldout: Iterable[str],
+    heldout: Iterable[Input],
     advance: Callable[[int], None],
 ) -> Claim:
     """Take up to `run.inputs_per_iteration` new inputs of each task.
@@ -44,9 +44,12 @@ def claim(
         sources: pairs of a task and a source that feeds it.
         cursors: where each source, by name, stood after the last committed round.
         seen: (task, content hash) of every input claimed before.
-        heldout: content hashes that must never train.
+        heldout: inputs that must never train, nor anything of their group.
     """
-    known, never = set(seen), set(heldout)
+    known = set(seen)
+    kept_out = list(heldout)
+    never = {each.content_hash for each in kept_out}
+    groups = {(each.task, each.group) for each in kept_out if each.group}
     taken: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     inputs: list[Input] = []
@@ -63,7 +66,7 @@ def claim(
             tally["rows"] += len(delivery.inputs) + len(delivery.rejects)
             tally["rejects"] += len(delivery.rejects)
             for x in delivery.inputs:
-                if x.content_hash in never:
+                if x.content_hash in never or (task, x.group) in groups:
                     dropped[HELD_OUT] += 1
                 elif (task, x.content_hash) in known:
                     dropped[DUPLICATE] += 1

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from s2d_loop.config import PoolConfig
-from s2d_loop.records import Example, Message, Verdict, digest
+from s2d_loop.records import Example, Message, Pair, Verdict, digest
 
 DUPLICATE = "duplicate"
 
@@ -18,7 +18,7 @@ DUPLICATE = "duplicate"
 def new_examples(
     verdicts: Iterable[Verdict], *, iteration: int, known: Iterable[str]
 ) -> tuple[list[Example], Mapping[str, int]]:
-    """The examples that kept verdicts become, and how many were dropped by reason.
+    """The examples that kept verdicts become, twins that train included, and the inputs dropped by reason.
 
     Args:
         known: ids of the examples that are in the pool already.
@@ -34,19 +34,21 @@ def new_examples(
             dropped[DUPLICATE] += 1
             continue
         ids.add(example_id)
-        examples.append(
-            Example(
-                id=example_id,
-                input_id=x.id,
-                task=x.task,
-                prompt=x.messages,
-                completion=(Message("assistant", target),),
-                answer=verdict.answer,
-                share=verdict.share,
-                iteration=iteration,
-                weights=verdict.weights,
+        own = Pair("", x.messages, target, verdict.answer)
+        for pair in (own, *verdict.twins):
+            examples.append(
+                Example(
+                    id=digest(example_id, pair.name) if pair.name else example_id,
+                    input_id=x.id,
+                    task=x.task,
+                    prompt=pair.prompt,
+                    completion=(Message("assistant", pair.target),),
+                    answer=pair.answer,
+                    share=verdict.share,
+                    iteration=iteration,
+                    weights=verdict.weights,
+                )
             )
-        )
     return examples, dict(dropped)
 
 

@@ -33,22 +33,42 @@ Messages = tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A text that an input was made of, such as one of the two answers to compare."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Input:
     """An unlabeled input x.
 
     `id` says where it came from (`source:location#row`) and never changes; `content_hash` says what
-    it holds, and serves deduplication only.
+    it holds, and serves deduplication only.  `messages` is all that the student sees; `parts` are for
+    programs that take x apart.  Inputs of one `group` never lie on both sides of training and
+    evaluation.
     """
 
     id: str
     task: str
     messages: Messages
     content_hash: str
+    parts: tuple[Part, ...] = ()
+    group: str = ""
 
     @property
     def question(self) -> str:
         """The text of the last user turn: what a System 2 program rewrites."""
         return self.messages[-1].content
+
+    def part(self, name: str) -> str:
+        """One of the texts that x was made of; KeyError where its format names none so."""
+        for each in self.parts:
+            if each.name == name:
+                return each.text
+        have = ", ".join(each.name for each in self.parts) or "none"
+        raise KeyError(f"input {self.id} has no part {name!r} (it has: {have})")
 
     def ask(self, text: str) -> Messages:
         """x's conversation with its last turn replaced by `text`."""
@@ -57,10 +77,11 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """An input that never trains, and its reference answer where there is one."""
+    """An input that never trains, its reference where there is one, and its heading in reports."""
 
     input: Input
     reference: str | None
+    category: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +138,20 @@ class Twin:
     """A perturbed form of an input, which should have the same answer, and its samples."""
 
     name: str
+    messages: Messages
     samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which sample universal self-consistency chose; `chosen` is null where `reason` says why not.
+
+    `reason` is `selected`, or `selected_of_fewer` or `too_long` where the samples didn't fit the
+    context, or `unreadable`.
+    """
+
+    chosen: int | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +160,8 @@ class Generation:
 
     `samples` are the System 2 program's answers, `direct` a few System 1 answers to the same input
     (for the signs of collapse that need no label).  `num_tokens` counts every generated token of
-    every System 2 call for this input, twins excluded; each token counts once.
+    every System 2 call for this input, twins excluded; each token counts once.  `selection` is there
+    where the filter is universal self-consistency.
     `error` names why an input failed; such a row has no samples.
     """
 
@@ -141,6 +176,7 @@ class Generation:
     num_tokens: int
     num_direct_tokens: int
     error: str | None
+    selection: Selection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +193,16 @@ class Votes:
 
     answer: str
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A training pair beside the input's own: the input's twin, and what to say to it."""
+
+    name: str
+    prompt: Messages
+    target: str
+    answer: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +227,7 @@ class Verdict:
     direct_agrees: float | None
     num_tokens: int
     num_direct_tokens: int
+    twins: tuple[Pair, ...] = ()
 
     @property
     def kept(self) -> bool:

@@ -115,7 +115,7 @@ def intake(run: Run, attempt: Attempt) -> Balance:
             run.sources,
             earlier[-1].facts["cursors"] if earlier else {},
             seen=seen,
-            heldout=(each.input.content_hash for each in run.heldout()),
+            heldout=(each.input for each in run.heldout()),
             advance=progress.advance,
         )
     attempt.write("inputs", table(claim.inputs, Input))
@@ -290,7 +290,8 @@ def pool(run: Run, attempt: Attempt, curated: Record) -> Balance:
             run.config.model.path,
         ),
     )
-    return Counts(len(kept), len(new), dropped), {
+    # Inputs are balanced; one whose twin trains too has become two examples.
+    return Counts(len(kept), len({e.input_id for e in new}), dropped), {
         "new": len(new),
         "replayed": replayed,
         "training": len(chosen),

@@ -79,6 +79,8 @@ class SourceConfig(Tree):
     """For `dataset`: which split."""
     prompt: str | None = None
     """The column of plain prompts or of chat `messages`; found by name unless given."""
+    format: str | None = None
+    """A public format (`gsm8k`) or `package.module:Class`, where a row is more than a prompt."""
     limit: PositiveInt | None = None
     """Take at most this many rows over the run's life."""
 
@@ -103,6 +105,8 @@ class HeldOutConfig(Tree):
     prompt: str | None = None
     reference: str | None = None
     """The column of reference answers; without one the gate uses System 2's vote."""
+    format: str | None = None
+    """A public format, as for sources; it knows its references."""
     limit: PositiveInt | None = None
 
 
@@ -126,15 +130,46 @@ class MethodConfig(Tree):
     """Sampling of single steps, by the step's name in the program."""
 
 
+class UscConfig(Tree):
+    """Universal self-consistency: the model selects among its samples (the paper's Figure 12)."""
+
+    sampling: SamplingConfig = SamplingConfig(temperature=0.0, max_tokens=64)
+    fewer_samples: PositiveInt = 10
+    """How many are shown where all together don't fit the context; where these don't, one is random."""
+    unreadable: Literal["drop", "random"] = "drop"
+    """What becomes of an input whose selection names no sample."""
+
+
 class CurateConfig(Tree):
-    filter: Literal["vote", "none"] = "vote"
-    """`vote` is the paper's self-consistency; `none` keeps one random sample (its ablation)."""
+    filter: Literal["vote", "usc", "none"] = "vote"
+    """`vote` is the paper's self-consistency, `usc` lets the model select among its samples, `none` keeps
+    one random sample (the paper's ablation)."""
+    usc: UscConfig = UscConfig()
+    target: Literal["sample", "answer"] = "sample"
+    """What is learned: a sampled reply that holds the answer, or the answer alone, as the task writes it."""
     vote: Literal["unique_plurality", "plurality_tiebreak", "absolute_majority"] = "unique_plurality"
     """What a winner is.  A tie has none under the first, a random one under the second."""
     min_share: Share = 0.0
     """The winner's least share of all samples; unparsable samples count in the denominator."""
     perturbations: list[str] = []
     """Twins of the input that must agree with it (names of the task's perturbations)."""
+    train_twins: list[str] = []
+    """Of these, the twins that train too when the input is kept, each with its own answer."""
+    min_characters: Count = 0
+    """A target shorter than this is dropped; 0 turns the filter off."""
+    max_characters: PositiveInt | None = None
+    """A target longer than this is dropped."""
+
+    @model_validator(mode="after")
+    def _twins_that_train_must_agree(self) -> "CurateConfig":
+        _raise(
+            [
+                f"train_twins: {name!r} is not among `perturbations`, so nothing would be generated for it"
+                for name in self.train_twins
+                if name not in self.perturbations
+            ]
+        )
+        return self
 
 
 class TaskConfig(Tree):
@@ -161,11 +196,14 @@ class TaskConfig(Tree):
         if type(answers) is not int or answers < 1:
             raise ValueError(f"method.options.answers: wanted a whole number above 0, got {answers!r}")
         problems = []
-        if method.samples * answers < 2:
+        if method.samples * answers < 2 and not self.curate.perturbations:
             problems.append(
-                "method.samples: a vote needs at least two samples: raise it, or set curate.filter: none"
+                "method.samples: a vote needs at least two samples, or a perturbation to agree with: raise "
+                "it, name one in curate.perturbations, or set curate.filter: none"
             )
-        if all(each.temperature == 0 for each in (method.sampling, *method.steps.values())):
+        if method.samples * answers > 1 and all(
+            each.temperature == 0 for each in (method.sampling, *method.steps.values())
+        ):
             problems.append(
                 "method.sampling.temperature: a vote over greedy samples is a vote of one: "
                 "raise it above 0, or set curate.filter: none"

@@ -6,10 +6,12 @@ samples are System 1's, and the filter is the same (section 4.2).
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from s2d_loop.config.tree import CurateConfig
 from s2d_loop.curate.vote import LOW_SHARE, NO_MAJORITY, NO_PARSABLE_ANSWER, TIE, Decision, decide
-from s2d_loop.records import KEPT, Generation, Sample, Verdict, digest
+from s2d_loop.records import KEPT, Generation, Pair, Sample, Verdict, digest
+from s2d_loop.system2.usc import UNREADABLE
 from s2d_loop.tasks.base import Task
 
 GENERATION_FAILED = "generation_failed"
@@ -17,6 +19,9 @@ PERTURBATION_MISSING = "perturbation_missing"
 PERTURBATION_DISAGREES = "perturbation_disagrees"
 EMPTY_REPLY = "empty_reply"
 CUT_OFF = "cut_off"
+SELECTION_UNREADABLE = "selection_unreadable"
+TOO_SHORT = "too_short"
+TOO_LONG = "too_long"
 
 REASONS = (
     GENERATION_FAILED,
@@ -28,6 +33,9 @@ REASONS = (
     PERTURBATION_DISAGREES,
     EMPTY_REPLY,
     CUT_OFF,
+    SELECTION_UNREADABLE,
+    TOO_SHORT,
+    TOO_LONG,
 )
 """Every reason for which an input is dropped."""
 
@@ -41,18 +49,30 @@ def curate(generation: Generation, task: Task, config: CurateConfig, run_seed: i
     answers = _parsed(generation.samples, task)
     vote = decide(answers, config.vote, config.min_share, run_seed, generation.input.id)
     rng = random.Random(digest(str(run_seed), generation.input.id, "target"))
+    twins: tuple[Pair, ...] = ()
     if generation.error is not None:
-        return _verdict(generation, task, vote, GENERATION_FAILED, None, None)
-    if config.filter == "none":
-        return _unfiltered(generation, task, vote, answers, rng)
-    reason = vote.reason
-    if reason == KEPT:
-        reason = _perturbed(generation, task, config, run_seed, vote.winner)
-    target = None
-    if reason == KEPT:
-        holders = zip(generation.samples, answers, strict=True)
-        target = rng.choice([sample.text for sample, answer in holders if answer == vote.winner])
-    return _verdict(generation, task, vote, reason, vote.winner, target)
+        chosen = Choice(GENERATION_FAILED)
+    elif config.filter == "none":
+        chosen = _any(generation.samples, answers, rng)
+    elif config.filter == "usc":
+        chosen = _selected(generation, answers, config, rng)
+    else:
+        chosen = _winning(vote, generation.samples, answers, rng)
+    if chosen.reason == KEPT and config.filter != "none":
+        reason, twins = _perturbed(generation, task, config, run_seed, chosen.answer, rng)
+        chosen = replace(chosen, reason=reason)
+    if chosen.reason == KEPT:
+        chosen = _target(chosen, task, config)
+    return _verdict(generation, task, vote, chosen, twins if chosen.reason == KEPT else ())
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An answer, the reply that holds it, and whether it is kept or why not."""
+
+    reason: str
+    answer: str | None = None
+    text: str | None = None
 
 
 def _parsed(samples: Sequence[Sample], task: Task) -> list[str | None]:
@@ -60,48 +80,106 @@ def _parsed(samples: Sequence[Sample], task: Task) -> list[str | None]:
     return [task.parse(sample.text) if sample.finished else None for sample in samples]
 
 
-def _unfiltered(
-    generation: Generation, task: Task, vote: Decision, answers: Sequence[str | None], rng: random.Random
-) -> Verdict:
+def _winning(
+    vote: Decision, samples: Sequence[Sample], answers: Sequence[str | None], rng: random.Random
+) -> Choice:
+    """Self-consistency of outputs (section 3.2)."""
+    if vote.reason != KEPT:
+        return Choice(vote.reason, vote.winner)
+    held = [sample.text for sample, answer in zip(samples, answers, strict=True) if answer == vote.winner]
+    return Choice(KEPT, vote.winner, rng.choice(held))
+
+
+def _any(samples: Sequence[Sample], answers: Sequence[str | None], rng: random.Random) -> Choice:
     """The paper's ablation: one random sample, whatever it says, if it is text that can be trained on."""
+    if not samples:
+        return Choice(EMPTY_REPLY)
+    return _whole(samples, answers, rng.randrange(len(samples)))
+
+
+def _selected(
+    generation: Generation, answers: Sequence[str | None], config: CurateConfig, rng: random.Random
+) -> Choice:
+    """What the model itself selected; a random one where even few samples were too long (A.2)."""
+    selection = generation.selection
+    assert selection is not None, f"{generation.input.id}: nothing was selected for curate.filter: usc"
     if not generation.samples:
-        return _verdict(generation, task, vote, EMPTY_REPLY, None, None)
-    number = rng.randrange(len(answers))
-    sample, answer = generation.samples[number], answers[number]
+        return Choice(EMPTY_REPLY)
+    number = selection.chosen
+    if selection.reason == UNREADABLE and config.usc.unreadable == "drop":
+        return Choice(SELECTION_UNREADABLE)
+    if number is None:
+        number = rng.randrange(len(generation.samples))
+    return _whole(generation.samples, answers, number)
+
+
+def _whole(samples: Sequence[Sample], answers: Sequence[str | None], number: int) -> Choice:
+    sample = samples[number]
     if not sample.finished:
-        return _verdict(generation, task, vote, CUT_OFF, None, None)
+        return Choice(CUT_OFF)
     if not sample.text.strip():
-        return _verdict(generation, task, vote, EMPTY_REPLY, None, None)
-    return _verdict(generation, task, vote, KEPT, answer, sample.text)
+        return Choice(EMPTY_REPLY)
+    return Choice(KEPT, answers[number], sample.text)
+
+
+def _target(chosen: Choice, task: Task, config: CurateConfig) -> Choice:
+    """What is learned, if its length is within bounds."""
+    text = chosen.text
+    if config.target == "answer":
+        if chosen.answer is None:
+            return Choice(NO_PARSABLE_ANSWER)
+        text = task.format(chosen.answer)
+    assert text is not None
+    if len(text) < config.min_characters:
+        return replace(chosen, reason=TOO_SHORT)
+    if config.max_characters is not None and len(text) > config.max_characters:
+        return replace(chosen, reason=TOO_LONG)
+    return replace(chosen, text=text)
 
 
 def _perturbed(
-    generation: Generation, task: Task, config: CurateConfig, run_seed: int, winner: str | None
-) -> str:
+    generation: Generation,
+    task: Task,
+    config: CurateConfig,
+    run_seed: int,
+    answer: str | None,
+    rng: random.Random,
+) -> tuple[str, tuple[Pair, ...]]:
     """Self-consistency under input perturbation: every twin's own vote must have the same winner.
 
-    `min_share` doesn't apply to twins: they are asked whether they agree, not how firmly.
+    `min_share` doesn't apply to twins: they are asked whether they agree, not how firmly.  Returns the
+    pairs of the twins that train too.
     """
     twins = {twin.name: twin for twin in generation.twins}
     if any(name not in twins for name in config.perturbations):
-        return PERTURBATION_MISSING
+        return PERTURBATION_MISSING, ()
+    pairs = []
     for name in config.perturbations:
-        answers = _parsed(twins[name].samples, task)
-        if decide(answers, config.vote, 0.0, run_seed, f"{generation.input.id}~{name}").answer != winner:
-            return PERTURBATION_DISAGREES
-    return KEPT
+        said = _parsed(twins[name].samples, task)
+        own = decide(said, config.vote, 0.0, run_seed, f"{generation.input.id}~{name}")
+        meant = None if own.answer is None else task.perturbations[name].answer(own.answer)
+        if meant != answer:
+            return PERTURBATION_DISAGREES, ()
+        if name in config.train_twins:
+            text = _target(_winning(own, twins[name].samples, said, rng), task, config)
+            if text.reason != KEPT or text.text is None:
+                return text.reason, ()
+            pairs.append(Pair(name, twins[name].messages, text.text, own.answer))
+    return KEPT, tuple(pairs)
 
 
 def _verdict(
-    generation: Generation, task: Task, vote: Decision, reason: str, answer: str | None, target: str | None
+    generation: Generation, task: Task, vote: Decision, chosen: Choice, twins: tuple[Pair, ...]
 ) -> Verdict:
+    answer = chosen.answer
     direct = _parsed(generation.direct, task)
     return Verdict(
         input=generation.input,
         weights=generation.weights,
-        reason=reason,
+        reason=chosen.reason,
         answer=answer,
-        target=target,
+        target=chosen.text if chosen.reason == KEPT else None,
+        twins=twins,
         share=vote.share_of(answer),
         votes=vote.votes,
         num_samples=vote.num_samples,

@@ -163,6 +163,7 @@ class Engine:
                 f"the prompt has {len(row)} tokens, but the engine's context is {self._context()} tokens "
                 f"(engine.max_model_len), answer included: drop the input or raise the limit",
                 retry=False,
+                too_long=True,
             )
         sampling = request.sampling
         output = await self._generate(

@@ -19,7 +19,7 @@ from s2d_loop.config.tree import EngineConfig
 from s2d_loop.engine.mailbox import POLL_S
 from s2d_loop.engine.pool import Roster
 from s2d_loop.engine.wire import Outcome, Refusal, Ticket
-from s2d_loop.errors import EngineError, RequestError
+from s2d_loop.errors import EngineError, PromptTooLongError, RequestError
 from s2d_loop.records import Reply, Request
 
 # An engine's poll may be this late before the engine counts as lost.
@@ -156,7 +156,7 @@ class PoolClient:
                 if isinstance(result, Reply) and result.weights == self._digest:
                     return result
                 if isinstance(result, Refusal) and not result.retry:
-                    raise RequestError(result.message)
+                    raise (PromptTooLongError if result.too_long else RequestError)(result.message)
                 reason = result.message if isinstance(result, Refusal) else f"it serves {result.weights}"
                 failures.append(f"engine {lane.name}: {reason}")
                 await self._complain(lane, reason, certain=isinstance(result, Reply))

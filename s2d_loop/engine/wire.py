@@ -21,6 +21,7 @@ class Refusal:
 
     message: str
     retry: bool
+    too_long: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ def open_source(config: SourceConfig, *, now: Now = time.time) -> Source:
         list_shards,
         where=where,
         column=config.prompt,
+        row_format=config.format,
         limit=config.limit,
         waits=config.type == "directory",
     )

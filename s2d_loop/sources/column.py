@@ -3,24 +3,35 @@
 No other column is looked at, so that a label that lies beside the prompt can't have an effect.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
+from s2d_loop.formats.base import Item, UnreadableError, excerpt
 from s2d_loop.records import Message, Messages
 
 PROMPTS = ("prompt", "messages", "question", "instruction", "input", "text", "request.messages")
 """Names that people give prompts, the first that is there wins; the last is a request log's."""
 REFERENCES = ("answer", "reference", "label", "target")
 ROLES = ("system", "user", "assistant")
-_EXCERPT = 120
 
 
-class UnreadableError(ValueError):
-    """Why a row can't be taken, and an excerpt that shows it."""
+class Items(Protocol):
+    """The unlabeled half of a format: all that a source is given."""
 
-    def __init__(self, reason: str, excerpt: str):
-        super().__init__(reason)
-        self.excerpt = excerpt
+    @property
+    def columns(self) -> Sequence[str]: ...
+
+    def items(self, row: Mapping[str, Any]) -> Sequence[Item]: ...
+
+
+class PromptColumn:
+    """The format of any table: one column is the prompt."""
+
+    def __init__(self, column: str) -> None:
+        self.columns = (column,)
+
+    def items(self, row: Mapping[str, Any]) -> Sequence[Item]:
+        return (Item(conversation(find(row, self.columns[0]))),)
 
 
 def guess(names: Iterable[str], wanted: Iterable[str] = PROMPTS) -> str | None:
@@ -62,12 +73,6 @@ def reference(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise UnreadableError(f"the reference is {_kind(value)}, not text or a number", excerpt(value))
     return _text(str(value), "the reference")
-
-
-def excerpt(value: Any) -> str:
-    """The beginning of a value, in characters that any file can hold."""
-    text = value if isinstance(value, str) else repr(value)
-    return text[:_EXCERPT].encode("utf-8", "backslashreplace").decode()
 
 
 def _turn(turn: Any, number: int) -> Message:

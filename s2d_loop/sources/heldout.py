@@ -1,16 +1,19 @@
 """Held-out inputs with their references: read whole, or not at all."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from s2d_loop import paths
 from s2d_loop.config import HeldOutConfig
 from s2d_loop.errors import BadInputError
-from s2d_loop.records import HeldOut, Input, content_hash
+from s2d_loop.formats.base import Item, UnreadableError
+from s2d_loop.formats.registry import load_format
+from s2d_loop.records import HeldOut
 from s2d_loop.sources import directory, hub
 from s2d_loop.sources.api import Row, Shard
-from s2d_loop.sources.column import PROMPTS, REFERENCES, UnreadableError, find, reference
-from s2d_loop.sources.sharded import find_column, nothing_readable, prompt
+from s2d_loop.sources.column import PROMPTS, REFERENCES, PromptColumn, find, reference
+from s2d_loop.sources.sharded import as_inputs, find_column, nothing_readable
 
 _SHOWN = 5
 
@@ -26,17 +29,22 @@ def read_heldout(config: HeldOutConfig, task: str) -> list[HeldOut]:
         shards = hub.lister(path, config.subset, config.split, where=where)(())
     else:
         shards = directory.lister(config.type, path, where=where)(())
-    column = find_column(shards, config.prompt, PROMPTS, where)
-    if column is None:
+    reader = _format_reader(config.format) if config.format else _column_reader(shards, config, where)
+    if reader is None:
         raise nothing_readable(shards, where)
-    answer = _reference_column(shards, config, where)
+    read, columns = reader
     heldout: list[HeldOut] = []
     problems: list[str] = []
-    for shard, row in itertools.islice(_rows(shards, [column, *([answer] if answer else [])]), config.limit):
+    for shard, row in itertools.islice(_rows(shards, columns), config.limit):
         try:
-            heldout.append(_heldout(task, shard, row, column, answer))
+            if row.value is None:
+                raise UnreadableError(row.problem, row.excerpt)
+            items, references = read(row.value)
         except UnreadableError as err:
             problems.append(f"{shard}#{row.number}: {err} ({err.excerpt})")
+            continue
+        inputs = as_inputs(items, f"heldout/{task}:{shard}#{row.number}", task)
+        heldout += map(HeldOut, inputs, references, (item.category for item in items))
     if problems:
         listed = "\n".join(f"  {each}" for each in problems[:_SHOWN])
         raise BadInputError(
@@ -47,18 +55,31 @@ def read_heldout(config: HeldOutConfig, task: str) -> list[HeldOut]:
     return heldout
 
 
-def _rows(shards: list[Shard], columns: list[str]) -> Iterator[tuple[str, Row]]:
+def _rows(shards: list[Shard], columns: list[str] | None) -> Iterator[tuple[str, Row]]:
     for shard in shards:
         for row in shard.rows(0, 0, columns):
             yield shard.name, row
 
 
-def _heldout(task: str, shard: str, row: Row, column: str, answer: str | None) -> HeldOut:
-    messages = prompt(row, column)
-    x = Input(f"heldout/{task}:{shard}#{row.number}", task, messages, content_hash(messages))
-    if answer is None or row.value is None:
-        return HeldOut(x, None)
-    return HeldOut(x, reference(find(row.value, answer)))
+_Labelled = tuple[Sequence[Item], Sequence[str | None]]
+_Reader = tuple[Callable[[Mapping[str, Any]], _Labelled], list[str] | None]
+"""Reads a row, and the columns that it needs of it (None: all)."""
+
+
+def _format_reader(name: str) -> _Reader:
+    found = load_format(name)
+    return lambda row: (found.items(row), found.references(row)), None
+
+
+def _column_reader(shards: list[Shard], config: HeldOutConfig, where: str) -> _Reader | None:
+    column = find_column(shards, config.prompt, PROMPTS, where)
+    if column is None:
+        return None
+    asked, answer = PromptColumn(column), _reference_column(shards, config, where)
+    return (
+        lambda row: (asked.items(row), (reference(find(row, answer)) if answer else None,)),
+        [column, *([answer] if answer else [])],
+    )
 
 
 def _reference_column(shards: list[Shard], config: HeldOutConfig, where: str) -> str | None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from s2d_loop.errors import BadInputError
+from s2d_loop.formats.base import UnreadableError
 from s2d_loop.sources.api import Lister, Row
-from s2d_loop.sources.column import UnreadableError, find
+from s2d_loop.sources.column import find
 
 _BATCH = 256
 

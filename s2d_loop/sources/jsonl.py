@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from s2d_loop.errors import BadInputError
+from s2d_loop.formats.base import excerpt
 from s2d_loop.sources.api import Row
-from s2d_loop.sources.column import excerpt
 from s2d_loop.sources.prefix import Prefixes
 
 MAX_LINE = 64 << 20

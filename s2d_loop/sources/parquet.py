@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from s2d_loop.formats.base import excerpt
 from s2d_loop.sources.api import Row
-from s2d_loop.sources.column import excerpt
 from s2d_loop.sources.prefix import Prefixes
 
 _BATCH = 256

@@ -3,13 +3,15 @@
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from s2d_loop.errors import BadInputError
-from s2d_loop.records import Input, Messages, Reject, content_hash, from_dict, to_dict
+from s2d_loop.formats.base import Item, UnreadableError, excerpt
+from s2d_loop.formats.registry import load_format
+from s2d_loop.records import Input, Reject, content_hash, from_dict, to_dict
 from s2d_loop.sources.api import Cursor, Delivery, Lister, Position, Row, Shard
-from s2d_loop.sources.column import PROMPTS, UnreadableError, conversation, excerpt, find, guess
+from s2d_loop.sources.column import PROMPTS, Items, PromptColumn, guess
 
 _PEEK = 100
 """Readable rows of a file that are looked at to find the column."""
@@ -18,7 +20,7 @@ _REASONS = 3
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What a cursor holds.  The column is in it, so that a later file can't change the guess."""
+    """What a cursor holds.  How rows are read is in it, so that a later file can't change the guess."""
 
     source: str
     column: str | None
@@ -38,6 +40,7 @@ class ShardedSource:
         *,
         where: str,
         column: str | None = None,
+        row_format: str | None = None,
         limit: int | None = None,
         waits: bool = False,
     ):
@@ -45,14 +48,17 @@ class ShardedSource:
         self.name, self._task, self._where = name, task, where
         self._list_shards, self._limit, self._waits = list_shards, limit, waits
         self._given = column
+        self._format = (row_format, load_format(row_format)) if row_format else None
         with _readable(where):
             shards = list_shards(())
-            self._column = find_column(shards, column, PROMPTS, where)
+            self._column = self._find_column(shards)
             if self._column is None and not waits:
                 raise nothing_readable(shards, where)
 
     @property
     def mapping(self) -> str:
+        if self._format is not None:
+            return f"format {self._format[0]!r}"
         if self._column is None:
             return "prompt = the first column found, once there are rows"
         return f"prompt = column {self._column!r} ({'given' if self._given else 'found by its name'})"
@@ -64,15 +70,16 @@ class ShardedSource:
 
     def _read(self, state: _State, limit: int) -> Delivery:
         shards = self._list_shards([position.shard for position in state.shards])
-        column = state.column or find_column(shards, self._given, PROMPTS, self._where)
+        column = state.column or self._find_column(shards)
         if column is None:
             return self._nothing_yet(state, shards)
         self._column = column
+        reader: Items = self._format[1] if self._format else PromptColumn(column)
         positions = {position.shard: position for position in state.shards}
-        self._check(positions, shards, column)
+        self._check(positions, shards, reader)
         room = limit if self._limit is None else min(limit, self._limit - state.rows)
-        rows, exhausted = _advance(shards, positions, column, room)
-        inputs, rejects = self._sort_out(rows, column)
+        rows, exhausted = _advance(shards, positions, reader, room)
+        inputs, rejects = self._sort_out(rows, reader)
         after = _State(
             self.name,
             column,
@@ -82,7 +89,7 @@ class ShardedSource:
         )
         exhausted = exhausted or after.rows == self._limit
         if exhausted and not after.inputs and (after.rows or not self._waits):
-            raise nothing_readable(shards, self._where, column)
+            raise nothing_readable(shards, self._where, reader)
         return Delivery(inputs, rejects, to_dict(after), exhausted)
 
     def _state(self, cursor: Cursor | None) -> _State:
@@ -97,14 +104,21 @@ class ShardedSource:
                 f"{self._where}: the cursor belongs to the source {state.source!r}, not {self.name!r}: "
                 "give the source its old `name` back"
             )
-        if self._given and state.column and self._given != state.column:
+        given = f"format {self._format[0]}" if self._format else self._given
+        if given and state.column and given != state.column:
             raise BadInputError(
-                f"{self._where}: this run read the column {state.column!r} so far, not {self._given!r}: "
+                f"{self._where}: this run read the column {state.column!r} so far, not {given!r}: "
                 "put it back, or add a source of another `name`"
             )
         return state
 
-    def _check(self, positions: dict[str, Position], shards: list[Shard], column: str) -> None:
+    def _find_column(self, shards: list[Shard]) -> str | None:
+        """How rows are read, for the cursor; None where there is no row to see it by."""
+        if self._format is None:
+            return find_column(shards, self._given, PROMPTS, self._where)
+        return f"format {self._format[0]}" if next(_everything(shards, None), None) else None
+
+    def _check(self, positions: dict[str, Position], shards: list[Shard], reader: Items) -> None:
         """Refuse content that changed behind the cursor."""
         there = {shard.name: shard for shard in shards}
         for name, position in positions.items():
@@ -116,7 +130,7 @@ class ShardedSource:
                     f"{self._where}: {name} is gone (or just being written), but only {position.row} of its "
                     "rows were read: put it back as it was"
                 )
-            if shard.digest(position.offset, [column]) != position.digest:
+            if shard.digest(position.offset, reader.columns) != position.digest:
                 added = "only add rows at its end" if shard.grows else "never change it"
                 raise BadInputError(
                     f"{self._where}: {name} changed after its first {position.row} rows were read, so going "
@@ -124,17 +138,16 @@ class ShardedSource:
                     "into a new file or a source of another `name`"
                 )
 
-    def _sort_out(self, rows: Iterable[tuple[str, Row]], column: str) -> tuple[list[Input], list[Reject]]:
+    def _sort_out(self, rows: Iterable[tuple[str, Row]], reader: Items) -> tuple[list[Input], list[Reject]]:
         inputs: list[Input] = []
         rejects: list[Reject] = []
         for shard, row in rows:
             try:
-                messages = prompt(row, column)
+                items = read_items(row, reader)
             except UnreadableError as err:
                 rejects.append(Reject(self.name, shard, row.number, str(err), err.excerpt))
                 continue
-            row_id = f"{self.name}:{shard}#{row.number}"
-            inputs.append(Input(row_id, self._task, messages, content_hash(messages)))
+            inputs += as_inputs(items, f"{self.name}:{shard}#{row.number}", self._task)
         return inputs, rejects
 
     def _nothing_yet(self, state: _State, shards: list[Shard]) -> Delivery:
@@ -143,19 +156,28 @@ class ShardedSource:
         raise nothing_readable(shards, self._where)
 
 
-def prompt(row: Row, column: str) -> Messages:
-    """The conversation in a row's column; UnreadableError says why there is none."""
+def read_items(row: Row, reader: Items) -> Sequence[Item]:
+    """The inputs in a row; UnreadableError says why there is none."""
     if row.value is None:
         raise UnreadableError(row.problem, row.excerpt)
-    return conversation(find(row.value, column))
+    return reader.items(row.value)
 
 
-def nothing_readable(shards: Iterable[Shard], where: str, column: str | None = None) -> BadInputError:
+def as_inputs(items: Sequence[Item], row_id: str, task: str) -> list[Input]:
+    """A row's items as inputs: the row's id where it holds one, numbered where it holds several."""
+    ids = [row_id] if len(items) == 1 else [f"{row_id}.{number}" for number in range(len(items))]
+    return [
+        Input(input_id, task, item.messages, content_hash(item.messages), item.parts, item.group)
+        for input_id, item in zip(ids, items, strict=True)
+    ]
+
+
+def nothing_readable(shards: Iterable[Shard], where: str, reader: Items | None = None) -> BadInputError:
     """The error for a source without a single prompt, with the reasons of its first rows."""
     reasons = []
-    for shard, row in itertools.islice(_everything(shards, column), _REASONS):
+    for shard, row in itertools.islice(_everything(shards, reader), _REASONS):
         try:
-            prompt(row, column or "")
+            read_items(row, reader or PromptColumn(""))
         except UnreadableError as err:
             reasons.append(f"\n  {shard}#{row.number}: {err} ({err.excerpt})")
     if not reasons:
@@ -198,7 +220,7 @@ def _headings(shards: Iterable[Shard]) -> Iterator[list[str]]:
 
 
 def _advance(
-    shards: Iterable[Shard], positions: dict[str, Position], column: str, room: int
+    shards: Iterable[Shard], positions: dict[str, Position], reader: Items, room: int
 ) -> tuple[list[tuple[str, Row]], bool]:
     """At most `room` rows, and whether they are the last there are now; moves the positions."""
     rows: list[tuple[str, Row]] = []
@@ -206,11 +228,11 @@ def _advance(
         start = positions.get(shard.name) or Position(shard.name, 0, 0, "", finished=False)
         if start.finished and not shard.grows:
             continue
-        new, ended = _take(shard, start, column, room - len(rows))
+        new, ended = _take(shard, start, reader, room - len(rows))
         rows += [(shard.name, row) for row in new]
         if new:
             last = new[-1]
-            digest = shard.digest(last.end, [column])
+            digest = shard.digest(last.end, reader.columns)
             positions[shard.name] = Position(shard.name, last.number + 1, last.end, digest, ended)
         elif shard.name in positions:
             positions[shard.name] = dataclasses.replace(start, finished=ended)
@@ -219,19 +241,19 @@ def _advance(
     return rows, True
 
 
-def _take(shard: Shard, start: Position, column: str, room: int) -> tuple[list[Row], bool]:
+def _take(shard: Shard, start: Position, reader: Items, room: int) -> tuple[list[Row], bool]:
     """At most `room` rows, and whether they are the last there are."""
     taken: list[Row] = []
-    for row in shard.rows(start.row, start.offset, [column]):
+    for row in shard.rows(start.row, start.offset, reader.columns):
         if len(taken) >= room:
             return taken, False
         taken.append(row)
     return taken, True
 
 
-def _everything(shards: Iterable[Shard], column: str | None) -> Iterator[tuple[str, Row]]:
+def _everything(shards: Iterable[Shard], reader: Items | None) -> Iterator[tuple[str, Row]]:
     for shard in shards:
-        for row in shard.rows(0, 0, None if column is None else [column]):
+        for row in shard.rows(0, 0, None if reader is None else reader.columns):
             yield shard.name, row
 
 

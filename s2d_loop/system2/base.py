@@ -15,9 +15,12 @@ class LLM(Protocol):
     A plain string is one user turn; `x.ask(text)` keeps the input's earlier turns.  `step` names the
     call in traces and picks its sampling from the method's `steps`.  Calls of one program that share a
     step must differ in `index`, or they are the same call with the same seed and so the same reply.
+    A `shared` call depends on nothing that a perturbation changes: the input's twins are given its reply.
     """
 
-    async def __call__(self, prompt: str | Messages, *, step: str, index: int = 0) -> Reply: ...
+    async def __call__(
+        self, prompt: str | Messages, *, step: str, index: int = 0, shared: bool = False
+    ) -> Reply: ...
 
 
 Output = Reply | str | Sequence[Reply | str]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from s2d_loop.records import Messages
-from s2d_loop.tasks.base import Perturbation, with_last_turn
+from s2d_loop.tasks.base import Perturbation, reworded, with_last_turn
 
 # Not \b, for which the underscores of _yes_ would be part of the word.
 _YES_NO = re.compile(r"(?<![^\W_])(yes|no)(?![^\W_])", re.IGNORECASE | re.ASCII)
@@ -29,11 +29,14 @@ class CoinFlip:
     """Reads the first `yes` or `no` of a reply; one with neither can't be parsed (a "miss match")."""
 
     name = "coin_flip"
-    perturbations: Mapping[str, Perturbation] = {"swap_people": swap_people}
+    perturbations: Mapping[str, Perturbation] = {"swap_people": reworded(swap_people)}
 
     def parse(self, reply: str) -> str | None:
         found = _YES_NO.search(reply)
         return found.group(1).lower() if found else None
+
+    def format(self, answer: str) -> str:
+        return answer.capitalize()
 
     def score(self, answer: str | None, reference: str) -> bool:
         return answer is not None and answer == self.parse(reference)

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Mapping
 
 from s2d_loop.records import Messages
-from s2d_loop.tasks.base import Perturbation, with_last_turn
+from s2d_loop.tasks.base import Perturbation, reworded, with_last_turn
 
 # Single quotes and apostrophes look alike, so a single-quoted span must not touch a letter outside it.
 _QUOTED = re.compile(
@@ -35,7 +35,7 @@ class LastLetters:
     """
 
     name = "last_letters"
-    perturbations: Mapping[str, Perturbation] = {"lower_case": lower_case}
+    perturbations: Mapping[str, Perturbation] = {"lower_case": reworded(lower_case)}
 
     def parse(self, reply: str) -> str | None:
         quoted = [found.group(found.lastindex or 0) for found in _QUOTED.finditer(reply)]
@@ -43,6 +43,9 @@ class LastLetters:
             if answer := letters(text):
                 return answer
         return None
+
+    def format(self, answer: str) -> str:
+        return answer
 
     def score(self, answer: str | None, reference: str) -> bool:
         return answer is not None and answer == letters(reference)

@@ -27,5 +27,8 @@ class Open:
         text = re.sub(r"\s+", " ", text).lstrip(_WRAPPING).rstrip(_WRAPPING + ".,;:!")
         return text or None
 
+    def format(self, answer: str) -> str:
+        return answer
+
     def score(self, answer: str | None, reference: str) -> bool:
         return answer is not None and answer == self.parse(reference)

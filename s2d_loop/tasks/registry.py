@@ -18,7 +18,9 @@ def load_task(name: str, perturbations: Sequence[str] = ()) -> Task:
     """The task that `parser` names; it must know the `perturbations` that curation asks for."""
     found = resolve("task", name, TASKS)
     if not inspect.isclass(found):
-        raise BadInputError(f"task {name!r} is not a class: name one with parse, score and perturbations")
+        raise BadInputError(
+            f"task {name!r} is not a class: name one with parse, format, score and perturbations"
+        )
     try:
         task = found()
     except Exception as error:
@@ -27,7 +29,9 @@ def load_task(name: str, perturbations: Sequence[str] = ()) -> Task:
             "It must take no arguments"
         ) from error
     if not isinstance(task, Task):
-        missing = [each for each in ("name", "perturbations", "parse", "score") if not hasattr(task, each)]
+        missing = [
+            each for each in ("name", "perturbations", "parse", "format", "score") if not hasattr(task, each)
+        ]
         raise BadInputError(f"task {name!r}: {found.__name__} has no {', no '.join(missing)}")
     for each in perturbations:
         if each not in task.perturbations:

@@ -101,7 +101,9 @@ def generation(
         program="rar_2step",
         samples=each(samples),
         direct=each(direct),
-        twins=tuple(Twin(name, each(texts)) for name, texts in (twins or {}).items()),
+        twins=tuple(
+            Twin(name, (Message("user", name),), each(texts)) for name, texts in (twins or {}).items()
+        ),
         calls=(),
         num_calls=len(samples),
         num_tokens=10 * len(samples),

@@ -14,8 +14,9 @@ LAYERS = [
     {"errors", "records", "clock", "paths", "plugins"},
     {"config"},
     {"store", "ledger"},
-    {"sources"},
     {"system2", "tasks"},
+    {"formats"},
+    {"sources"},
     {"curate"},
     {"generate"},
     {"dataflow", "engine", "intake", "pool"},
@@ -32,6 +33,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 PURE = (
     "system2",
     "tasks",
+    "formats",
     "curate",
     "records.py",
     "config",

@@ -233,7 +233,7 @@ def test_a_task_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     try:
         assert load_task("s2d_test_tasks:Mine").name == "mine"
-        assert "Half has no perturbations, no score" in said("s2d_test_tasks:Half")
+        assert "Half has no perturbations, no format, no score" in said("s2d_test_tasks:Half")
         assert "It must take no arguments" in said("s2d_test_tasks:Needy")
         assert "is not a class" in said("s2d_test_tasks:task")
     finally:

@@ -1,0 +1,67 @@
+"""What a format is: it turns a row of a public data set into inputs of a task.
+
+Sources call `items` only and held-out sets also `references`, so that no label can reach an input.
+Where the order of two answers says which is better (ranked trees), `items` must choose another.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from s2d_loop.records import Messages, Part
+
+Row = Mapping[str, Any]
+
+
+class UnreadableError(ValueError):
+    """Why a row can't be taken, and an excerpt that shows it."""
+
+    def __init__(self, reason: str, excerpt: str):
+        super().__init__(reason)
+        self.excerpt = excerpt
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input that a row holds.
+
+    `group` names what must not be split between training and evaluation (a question that several
+    rows ask in other words); `category` is a heading for evaluation.
+    """
+
+    messages: Messages
+    parts: tuple[Part, ...] = ()
+    group: str = ""
+    category: str = ""
+
+
+@runtime_checkable
+class Format(Protocol):
+    """A public format.  It has no state."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns that `items` reads: a change in them behind a cursor is refused."""
+
+    def items(self, row: Row) -> Sequence[Item]:
+        """The inputs that a row holds; UnreadableError if it isn't of this format."""
+
+    def references(self, row: Row) -> Sequence[str | None]:
+        """What is right, for each of `items(row)`, as the task's `score` reads it."""
+
+
+def text(row: Row, column: str) -> str:
+    """A column that must hold text; UnreadableError otherwise."""
+    value = row.get(column)
+    if not isinstance(value, str) or not value.strip():
+        raise UnreadableError(f"no text in column {column!r}", excerpt(value if column in row else list(row)))
+    return value
+
+
+_EXCERPT = 120
+
+
+def excerpt(value: Any) -> str:
+    """The beginning of a value, in characters that any file can hold."""
+    shown = value if isinstance(value, str) else repr(value)
+    return shown[:_EXCERPT].encode("utf-8", "backslashreplace").decode()

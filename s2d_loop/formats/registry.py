@@ -1,0 +1,19 @@
+"""The formats by name."""
+
+from s2d_loop.errors import BadInputError
+from s2d_loop.formats.base import Format
+from s2d_loop.plugins import resolve
+
+FORMATS: dict[str, str] = {
+    "gsm8k": "s2d_loop.formats.gsm8k:Gsm8k",
+}
+
+
+def load_format(name: str) -> Format:
+    """The format that a source or a held-out set names."""
+    found = resolve("format", name, FORMATS)
+    made = found() if isinstance(found, type) else found
+    if not isinstance(made, Format):
+        missing = [each for each in ("columns", "items", "references") if not hasattr(made, each)]
+        raise BadInputError(f"format {name!r} has no {', no '.join(missing)}")
+    return made
