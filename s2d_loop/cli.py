@@ -146,6 +146,26 @@ def report(
 
 
 @app.command()
+def reproduce(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="table1, table6, ablations.")],
+    model: Annotated[
+        str, typer.Option(help="`testbed`, or a model directory or hub name for the paper's own settings.")
+    ] = "testbed",
+    scale: Annotated[
+        float, typer.Option(min=0.0001, max=1.0, help="The part of inputs and steps to take.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Every random choice derives from it.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where runs and results are kept.")] = Path("runs/reproduce"),
+    configs: Annotated[Path, typer.Option(help="The checkout's configurations.")] = Path("configs"),
+) -> None:
+    """Run a table of the paper again and put its figures beside the paper's; resumes row by row."""
+    from s2d_loop.report.progress import progress
+    from s2d_loop.reproduce.command import reproduce_table
+
+    typer.echo(reproduce_table(table, model, scale, seed, out, configs, progress()))
+
+
+@app.command()
 def submit(
     config: ConfigFile,
     overrides: Overrides = None,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config, difference, resolved_yaml
@@ -24,6 +24,9 @@ from s2d_loop.records import Scored
 from s2d_loop.report.progress import Progress
 from s2d_loop.sources import read_heldout
 from s2d_loop.stages import Run, answer
+
+if TYPE_CHECKING:
+    from s2d_loop.engine.ray_engines import RayEngines
 
 
 def run(config: Config, progress: Progress) -> ExitCode:
@@ -86,23 +89,41 @@ def evaluate_model(
     }
     config = config.model_copy(update=wanted)
     checked = check(config)
-    items = {each.input.id: each for each in read_heldout(config.tasks[task].heldout, task)}
-    plans = system1_plans(config) if system == SYSTEM1 else system2_plans(config)
-    scored: list[Scored] = []
+    with engines_of(config, progress) as engines:
+        engines.serve(checked.start)
+        progress.run_started(model, 0)
+        return figures(measure(engines, config, task, system, progress))
+
+
+@contextlib.contextmanager
+def engines_of(config: Config, progress: Progress) -> Iterator["RayEngines"]:
+    """Engines outside of a run, for measuring; they and a Ray started here end with the context."""
     with tempfile.TemporaryDirectory() as logs, ray_session(config), terminating():
         from s2d_loop.engine.ray_engines import RayEngines
 
         with RayEngines(config.engine, log_dir=logs) as engines:
             progress.note("Starting the engine; this takes about a minute.")
-            engines.serve(checked.start)
-            clients = engines.client_factory(config.generate.num_runners)
-            generate = partial(RayDataflow(config.generate).generate, plans=plans, clients=clients)
-            progress.run_started(model, 0)
-            with progress.stage(0, "evaluate", len(items)) as stage:
-                for answers in answer(config, system, items, generate, {}):
-                    scored += answers
-                    stage.advance(len(answers))
-    return figures(scored)
+            yield engines
+
+
+def measure(
+    engines: "RayEngines", config: Config, task: str, system: str, progress: Progress
+) -> list[Scored]:
+    """One system's answers to a task's held-out inputs, by the weights that the engines serve.
+
+    Raises:
+        S2DError: an input failed.
+    """
+    items = {each.input.id: each for each in read_heldout(config.tasks[task].heldout, task)}
+    plans = system1_plans(config) if system == SYSTEM1 else system2_plans(config)
+    clients = engines.client_factory(config.generate.num_runners)
+    generate = partial(RayDataflow(config.generate).generate, plans=plans, clients=clients)
+    scored: list[Scored] = []
+    with progress.stage(0, "evaluate", len(items)) as stage:
+        for answers in answer(config, system, items, generate, {}):
+            scored += answers
+            stage.advance(len(answers))
+    return scored
 
 
 def begin(config: Config, checked: Checked) -> Ledger:

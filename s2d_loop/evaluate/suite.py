@@ -66,6 +66,7 @@ def figures(scored: Sequence[Scored]) -> dict[str, Any]:
         "low": low,
         "high": high,
         "n": len(judged),
+        "answers": len(scored),
         "tokens": sum(each.num_tokens for each in scored) / len(scored) if scored else None,
         "unparsable": sum(each.answer is None for each in scored),
     }

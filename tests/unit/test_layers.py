@@ -27,6 +27,7 @@ LAYERS = [
     {"loop"},
     {"preflight"},
     {"driver", "submit"},
+    {"reproduce"},
     {"cli", "testbed"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,96 @@
+"""Runs a table: its distillations one after another, then every row on one set of engines.
+
+Both can be stopped anywhere.  A distillation is a run and resumes as one; a row's answers are kept in
+a file of their own and not measured again.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from s2d_loop.clock import SystemClock
+from s2d_loop.config import Config
+from s2d_loop.driver import engines_of, measure
+from s2d_loop.driver import run as run_loop
+from s2d_loop.errors import S2DError
+from s2d_loop.evaluate.suite import figures
+from s2d_loop.ledger import Ledger
+from s2d_loop.preflight import check
+from s2d_loop.records import Weights, digest
+from s2d_loop.report.progress import Progress
+from s2d_loop.reproduce.plan import configured
+from s2d_loop.reproduce.tables import START, Row, Table
+from s2d_loop.store import open_store
+
+Figures = Mapping[str, Any]
+"""Of one row and task, as `evaluate.suite.figures` gives them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where one task of a table is configured, and where its results go."""
+
+    task: str
+    path: Path
+    overrides: tuple[str, ...]
+    folder: Path
+
+    def config(self, *changes: str) -> Config:
+        return configured(self.path, self.task, self.overrides, changes)
+
+
+def reproduce(table: Table, setting: Setting, progress: Progress) -> dict[str, Figures]:
+    """Every row's figures for one task of a table.
+
+    Raises:
+        BadInputError: the configuration or the data can't work.
+        S2DError: a run failed, or kept nothing to train on.
+    """
+    weights = {START: check(setting.config()).start}
+    for each in table.distillations:
+        progress.note(f"{table.name}, {setting.task}: {each.name}")
+        config = setting.config(f"/run.dir={setting.folder / each.name}", *each.overrides)
+        run_loop(config, progress)
+        weights[each.name] = _trained(config)
+    missing = [row for row in table.rows if not _file(setting, row).exists()]
+    if missing:
+        _measure(missing, weights, setting, progress)
+    return {row.key: json.loads(_file(setting, row).read_text())["figures"] for row in table.rows}
+
+
+def _measure(
+    rows: Sequence[Row], weights: Mapping[str, Weights], setting: Setting, progress: Progress
+) -> None:
+    with engines_of(setting.config(), progress) as engines:
+        progress.run_started(setting.task, 0)
+        # By weights, so that each is loaded once.
+        for row in sorted(rows, key=lambda row: list(weights).index(row.weights)):
+            progress.note(row.key)
+            engines.serve(weights[row.weights])
+            answers = measure(engines, setting.config(*row.overrides), setting.task, row.system, progress)
+            kept = {"row": row.key, "weights": asdict(weights[row.weights]), "figures": figures(answers)}
+            _write(_file(setting, row), json.dumps(kept, indent=2))
+
+
+def _trained(config: Config) -> Weights:
+    """What a finished run trained last, promoted or not: a table shows failures too."""
+    trained = Ledger(open_store(config.run.dir), SystemClock()).stages("train")
+    if not trained:
+        raise S2DError(
+            f"{config.run.dir}: nothing was kept, so nothing was trained and no row can be measured"
+        )
+    return Weights(**trained[-1].facts["weights"])
+
+
+def _file(setting: Setting, row: Row) -> Path:
+    return setting.folder / "rows" / f"{digest(row.key)[:12]}.json"
+
+
+def _write(file: Path, text: str) -> None:
+    """Whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(file)
