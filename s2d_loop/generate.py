@@ -192,7 +192,7 @@ async def _generate(x: Input, plan: Plan, call_model: CallModel) -> Generation:
         samples=run.samples,
         direct=direct_run.samples,
         twins=tuple(
-            Twin(name, twins[name].messages, each.result().samples) for name, each in twin_runs.items()
+            Twin(name, each.result().samples, twins[name].messages) for name, each in twin_runs.items()
         ),
         selection=selection,
         calls=tuple(calls),

@@ -138,8 +138,8 @@ class Twin:
     """A perturbed form of an input, which should have the same answer, and its samples."""
 
     name: str
-    messages: Messages
     samples: tuple[Sample, ...]
+    messages: Messages = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,9 +316,14 @@ def table(rows: Iterable[R], record: type[R]) -> pa.Table:
 
 
 def rows(tables: pa.Table | Iterable[pa.Table], record: type[R]) -> Iterator[R]:
-    """The records of one or more Arrow tables."""
+    """The records of one or more Arrow tables.
+
+    A table that was written before a field was added gives the field's default; one that lacks a field
+    without a default is refused with KeyError.
+    """
+    fields = dataclasses.fields(record)  # type: ignore[arg-type]
     for each in [tables] if isinstance(tables, pa.Table) else tables:
-        for row in each.select([f.name for f in dataclasses.fields(record)]).to_pylist():  # type: ignore[arg-type]
+        for row in each.select([f.name for f in fields if f.name in each.column_names]).to_pylist():
             yield from_dict(row, record)
 
 
@@ -334,7 +339,12 @@ def to_dict(value: Any) -> Any:
 def from_dict(row: Mapping[str, Any], record: type[R]) -> R:
     """The record that `to_dict` gave `row` for."""
     hints = _hints(record)
-    return record(**{f.name: _restore(row[f.name], hints[f.name]) for f in dataclasses.fields(record)})  # type: ignore[arg-type]
+    given = {
+        f.name: _restore(row[f.name], hints[f.name])
+        for f in dataclasses.fields(record)  # type: ignore[arg-type]
+        if f.name in row or f.default is dataclasses.MISSING
+    }
+    return record(**given)
 
 
 _HINTS: dict[type, dict[str, Any]] = {}

@@ -3,18 +3,20 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2d_loop.config.tree import CurateConfig
+from s2d_loop.config.tree import CurateConfig, UscConfig
 from s2d_loop.curate import judge
 from s2d_loop.curate.judge import REASONS, curate
 from s2d_loop.curate.signs import signs
 from s2d_loop.curate.vote import LOW_SHARE, NO_MAJORITY, NO_PARSABLE_ANSWER, TIE, Rule, decide
-from s2d_loop.records import KEPT, Generation, Input, Message, Sample, Twin, Votes, rows, table
+from s2d_loop.records import KEPT, Generation, Input, Message, Sample, Selection, Twin, Votes, rows, table
 from s2d_loop.records import Verdict as VerdictRecord
+from s2d_loop.tasks.base import Perturbation
 from s2d_loop.tasks.coin_flip import CoinFlip
 
 RULES: tuple[Rule, ...] = ("unique_plurality", "plurality_tiebreak", "absolute_majority")
@@ -102,7 +104,7 @@ def generation(
         samples=each(samples),
         direct=each(direct),
         twins=tuple(
-            Twin(name, (Message("user", name),), each(texts)) for name, texts in (twins or {}).items()
+            Twin(name, each(texts), (Message("user", name),)) for name, texts in (twins or {}).items()
         ),
         calls=(),
         num_calls=len(samples),
@@ -258,3 +260,84 @@ def test_collapse_shows():
     verdicts = [curate(generation(["Yes"] * 4, number=n), TASK, CurateConfig(), 0) for n in range(5)]
     found = signs([replace(v) for v in verdicts])
     assert (found["self_agreement"], found["entropy"], found["top_answer_share"]) == (1, 0, 1)
+
+
+# A target that isn't a sample, twins that train, and universal self-consistency.
+
+
+class Pick:
+    """Which of two is better; a twin shows them in the other order."""
+
+    name = "pick"
+    perturbations: ClassVar[dict[str, Perturbation]] = {
+        "swap": Perturbation(lambda x: x, lambda answer: {"A": "B", "B": "A"}.get(answer, answer))
+    }
+
+    def parse(self, reply: str) -> str | None:
+        return reply[2] if reply.startswith("[[") else None
+
+    def format(self, answer: str) -> str:
+        return f"[[{answer}]]"
+
+    def score(self, answer: str | None, reference: str) -> bool:
+        return answer == reference
+
+
+SWAP = CurateConfig(perturbations=["swap"], train_twins=["swap"], target="answer")
+
+
+@pytest.mark.parametrize(
+    ("first", "swapped", "reason"),
+    [
+        ("[[A]] is clearer", "[[B]] again", KEPT),
+        ("[[A]]", "[[A]]", judge.PERTURBATION_DISAGREES),
+        ("[[A]]", "neither", judge.PERTURBATION_DISAGREES),
+        ("who knows", "[[A]]", NO_PARSABLE_ANSWER),
+    ],
+)
+def test_a_pair_is_kept_when_both_orders_name_the_same_answer(first: str, swapped: str, reason: str):
+    verdict = curate(generation([first], twins={"swap": [swapped]}), Pick(), SWAP, 0)
+    assert verdict.reason == reason
+    if verdict.kept:
+        assert (verdict.answer, verdict.target) == ("A", "[[A]]")
+        (twin,) = verdict.twins
+        assert (twin.prompt, twin.target, twin.answer) == ((Message("user", "swap"),), "[[B]]", "B")
+        assert list(rows(table([verdict], VerdictRecord), VerdictRecord)) == [verdict]
+    else:
+        assert verdict.target is None
+        assert verdict.twins == ()
+
+
+def test_a_target_outside_the_bounds_is_dropped():
+    short = CurateConfig(min_characters=5)
+    assert curate(generation(["Yes."]), TASK, short, 0).reason == judge.TOO_SHORT
+    assert curate(generation(["Yes, it is."]), TASK, short, 0).kept
+    assert (
+        curate(generation(["Yes, it is."]), TASK, CurateConfig(max_characters=4), 0).reason == judge.TOO_LONG
+    )
+
+
+def test_what_the_model_selected_is_learned_verbatim():
+    row = replace(generation(["Yes.", "No, it is not.", "Yes."]), selection=Selection(1, "selected"))
+    verdict = curate(row, TASK, CurateConfig(filter="usc"), 0)
+    assert (verdict.kept, verdict.target, verdict.answer) == (True, "No, it is not.", "no")
+
+
+def test_a_selection_that_names_no_sample_is_dropped_or_random():
+    row = replace(generation(["Yes.", "No."]), selection=Selection(None, "unreadable"))
+    assert curate(row, TASK, CurateConfig(filter="usc"), 0).reason == judge.SELECTION_UNREADABLE
+    random = CurateConfig(filter="usc", usc=UscConfig(unreadable="random"))
+    assert curate(row, TASK, random, 0).target in ("Yes.", "No.")
+
+
+def test_samples_too_long_to_show_leave_a_random_one():
+    seen = {
+        curate(
+            replace(generation(["Yes.", "No."], number=n), selection=Selection(None, "too_long")),
+            TASK,
+            CurateConfig(filter="usc"),
+            0,
+        ).target
+        for n in range(40)
+    }
+    assert seen == {"Yes.", "No."}

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from s2d_loop.errors import EngineError, RequestError
-from s2d_loop.generate import Plan, generate
-from s2d_loop.records import Input, Message, Reply, Request, Sampling, content_hash
+from s2d_loop.errors import EngineError, PromptTooLongError, RequestError
+from s2d_loop.generate import Plan, Usc, generate
+from s2d_loop.records import Input, Message, Reply, Request, Sampling, Selection, content_hash
 
 QUESTION = 'Take the last letters of the words in "Edgar Bob" and concatenate them.'
 X = Input("s:f#0", "letters", (Message("user", QUESTION),), content_hash([Message("user", QUESTION)]))
@@ -106,3 +106,75 @@ async def twice(x: Input, llm) -> str:  # type: ignore[no-untyped-def]
     await llm("a", step="ask")
     await llm("b", step="ask")
     return "c"
+
+
+class Choosing(Script):
+    """Takes prompts of up to `room` characters, and selects sample 1."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self._room = room
+
+    async def __call__(self, request: Request) -> Reply:
+        asked = request.messages[-1].content
+        if "most consistent response" not in asked:
+            return await super().__call__(request)
+        self.requests.append(request)
+        if len(asked) > self._room:
+            raise PromptTooLongError(f"{len(asked)}")
+        return Reply("The most consistent response is Response 1.", num_tokens=7, weights="w")
+
+
+USC = replace(PLAN, perturbations=(), usc=Usc(Sampling(temperature=0.0), fewer=2))
+
+
+@pytest.mark.parametrize(
+    ("room", "selection", "asked"),
+    [
+        (100_000, Selection(1, "selected"), 1),
+        (500, Selection(1, "selected_of_fewer"), 2),
+        (10, Selection(None, "too_long"), 2),
+    ],
+)
+async def test_samples_that_do_not_fit_are_shown_in_part(room: int, selection: Selection, asked: int) -> None:
+    script = Choosing(room)
+    row = await generate(X, USC, script)
+    assert row.error is None
+    assert row.selection == selection
+    choices = [r for r in script.requests if "most consistent response" in r.messages[-1].content]
+    assert len(choices) == asked
+    assert {r.sampling.temperature for r in choices} == {0.0}
+    assert len({r.seed for r in script.requests}) == len(script.requests)
+    answered = 7 if selection.chosen is not None else 0
+    assert row.num_tokens == 2 * 16 + answered, "the selection's tokens are System 2's"
+    first = choices[0].messages[-1].content
+    assert first.count("Response ") == 12 + 1, "every sample is shown, and the form of the reply"
+
+
+async def planned(x: Input, llm) -> Reply:  # type: ignore[no-untyped-def]
+    plan = await llm("plan", step="plan", shared=True)
+    return await llm(f"{x.question} {plan.text}", step="answer")
+
+
+async def test_a_shared_call_is_made_once_for_an_input_and_its_twins() -> None:
+    script = Script()
+    plan = replace(PLAN, method="tests.unit.test_generate:planned", options={}, samples=1, direct_samples=0)
+    row = await generate(X, plan, script)
+    assert row.error is None
+    asked = [r.messages[-1].content for r in script.requests]
+    assert asked.count("plan") == 1
+    answers = [text for text in asked if text != "plan"]
+    assert len(answers) == 2
+    assert len({text.rpartition("reply ")[2] for text in answers}) == 1, "both orders saw one plan"
+    assert row.num_tokens == 2 * 2, "an order's tokens count the plan that it used"
+
+
+async def differently(x: Input, llm) -> Reply:  # type: ignore[no-untyped-def]
+    return await llm(x.question, step="plan", shared=True)
+
+
+async def test_a_shared_call_that_depends_on_the_order_is_a_mistake() -> None:
+    plan = replace(PLAN, method="tests.unit.test_generate:differently", options={}, samples=1)
+    row = await generate(X, plan, Script())
+    assert row.error is not None
+    assert "is not shared" in row.error

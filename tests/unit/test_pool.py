@@ -1,13 +1,14 @@
 """The pool: which rows a round trains on."""
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from s2d_loop.config import PoolConfig
 from s2d_loop.pool import DUPLICATE, new_examples, training_rows
-from s2d_loop.records import KEPT, Example, Input, Message, Verdict, content_hash
+from s2d_loop.records import KEPT, Example, Input, Message, Pair, Verdict, content_hash
 
 
 def verdict(number: int, task: str = "t") -> Verdict:
@@ -25,6 +26,16 @@ def test_an_example_is_the_original_question_and_the_target_and_nothing_else() -
     (example,) = examples("t", 1)
     assert example.prompt == (Message("user", "question 0"),)
     assert example.completion == (Message("assistant", "the answer is a"),)
+
+
+def test_twins_that_train_enter_with_their_input() -> None:
+    pair = Pair("swap", (Message("user", "the other way round"),), "[[B]]", "B")
+    both, dropped = new_examples([replace(verdict(0), twins=(pair,))] * 2, iteration=1, known=())
+    assert dropped == {DUPLICATE: 1}
+    assert [e.completion[0].content for e in both] == ["the answer is a", "[[B]]"]
+    assert both[1].prompt == pair.prompt
+    assert len({e.id for e in both}) == 2
+    assert len({e.input_id for e in both}) == 1
 
 
 def test_an_example_enters_the_pool_once() -> None:

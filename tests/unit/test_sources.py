@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 from s2d_loop import paths
 from s2d_loop.config import HeldOutConfig, SourceConfig
 from s2d_loop.errors import BadInputError
+from s2d_loop.formats.base import Item, UnreadableError
+from s2d_loop.intake import HELD_OUT, claim
+from s2d_loop.records import Input, Message, Part, content_hash
 from s2d_loop.sources import Delivery, Source, open_source, read_heldout
 
 LATER = 4e9
@@ -358,3 +362,71 @@ def test_what_ships_is_found_and_what_does_not_is_named():
         with pytest.raises(BadInputError, match="there are: testbed://model, testbed://data/coin_flip"):
             paths.resolve(wrong)
     assert source("testbed://data/coin_flip.unlabeled.jsonl").name == "coin_flip.unlabeled"
+
+
+class Choices:
+    """A format of two inputs a row, whose labels only a held-out set asks for."""
+
+    columns = ("id", "options")
+
+    def items(self, row):
+        if "options" not in row:
+            raise UnreadableError("no options", "")
+        return [
+            Item((Message("user", option),), (Part("option", option),), group=row["id"], category="c")
+            for option in row["options"]
+        ]
+
+    def references(self, row):
+        return [option if option == row["best"] else None for option in row["options"]]
+
+
+def test_a_format_gives_several_inputs_a_row_and_labels_to_held_out_sets_only(tmp_path):
+    rows = [{"id": "q1", "options": ["a", "b"], "best": "b"}, {"id": "q2"}, {"id": "q3", "options": ["c"]}]
+    path = lines(tmp_path / "rows.jsonl", *rows)
+    fed = source(path, format="tests.unit.test_sources:Choices")
+    delivery = fed.read(None, 10)
+    assert [(x.id, x.question, x.group) for x in delivery.inputs] == [
+        ("rows:rows.jsonl#0.0", "a", "q1"),
+        ("rows:rows.jsonl#0.1", "b", "q1"),
+        ("rows:rows.jsonl#2", "c", "q3"),
+    ], "the last row has no label, and a source doesn't mind"
+    assert delivery.inputs[1].part("option") == "b"
+    with pytest.raises(KeyError, match=r"no part 'reply' \(it has: option\)"):
+        delivery.inputs[1].part("reply")
+    assert [(reject.row, reject.reason) for reject in delivery.rejects] == [(1, "no options")]
+    assert fed.mapping == "format 'tests.unit.test_sources:Choices'"
+    heldout = HeldOutConfig(
+        type="jsonl",
+        path=str(lines(tmp_path / "held.jsonl", rows[0])),
+        format="tests.unit.test_sources:Choices",
+    )
+    found = read_heldout(heldout, "t")
+    assert [(each.reference, each.category) for each in found] == [(None, "c"), ("b", "c")]
+
+
+def test_gsm8k_is_read_as_it_is_published(tmp_path):
+    row = {"question": "How many?", "answer": "3 + 4 = <<3+4=7>>7\n#### 7"}
+    path = lines(tmp_path / "gsm.jsonl", row, {"question": " ", "answer": "#### 1"})
+    delivery = source(path, format="gsm8k").read(None, 10)
+    assert [x.question for x in delivery.inputs] == ["How many?"]
+    assert [reject.reason for reject in delivery.rejects] == ["no text in column 'question'"]
+    heldout = HeldOutConfig(type="jsonl", path=str(lines(tmp_path / "one.jsonl", row)), format="gsm8k")
+    assert read_heldout(heldout, "gsm8k")[0].reference == "7"
+
+
+def test_a_group_on_the_held_out_side_never_trains():
+    def x(number, group):
+        messages = (Message("user", f"in other words {number}"),)
+        return Input(f"s:f#{number}", "t", messages, content_hash(messages), group=group)
+
+    class Fixed:
+        name = "s"
+
+        def read(self, cursor, limit):
+            return Delivery([x(0, "q1"), x(1, "q2"), x(2, "")], [], {}, exhausted=True)
+
+    config = SimpleNamespace(run=SimpleNamespace(inputs_per_iteration=10))
+    claimed = claim(config, [("t", Fixed())], {}, seen=(), heldout=[x(9, "q1")], advance=lambda n: None)
+    assert [each.id for each in claimed.inputs] == ["s:f#1", "s:f#2"]
+    assert claimed.dropped == {HELD_OUT: 1}
