@@ -31,8 +31,7 @@ from s2d_loop.system2.prompts import fill, load
 from s2d_loop.testbed import DATA_DIR, MODEL_DIR
 
 TASKS = ("last_letters", "coin_flip")
-ENGINE = EngineConfig(cpus_per_engine=2, max_num_seqs=256, max_model_len=512)
-# The quickstart's rows in flight: more calls than the engine takes at once, so that it is never short.
+# The default rows in flight: more calls than the engine takes at once, so that it is never short.
 ROWS_IN_FLIGHT = 64
 SAMPLING = Sampling(temperature=0.8, max_tokens=64)
 
@@ -92,16 +91,22 @@ class Runner:
         return sum(await asyncio.gather(*(one(x) for x in rows)))
 
 
+def engine_config(max_num_seqs: int) -> EngineConfig:
+    """The engine settings of both sides."""
+    return EngineConfig(cpus_per_engine=2, max_num_seqs=max_num_seqs, max_model_len=512)
+
+
 class Offline:
     """The baseline's process."""
 
-    def __init__(self, model: str, in_process: bool) -> None:
+    def __init__(self, model: str, engine: EngineConfig, in_process: bool) -> None:
         from s2d_loop.engine import settings
 
-        env = {**os.environ, **settings.environment(ENGINE, gpu=False, offline=True)}
+        env = {**os.environ, **settings.environment(engine, gpu=False, offline=True)}
         env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0" if in_process else "1"
+        seqs = ["--max-num-seqs", str(engine.max_num_seqs)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.generation", "--offline-worker", model],
+            [sys.executable, "-m", "benchmarks.generation", "--offline-worker", model, *seqs],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -130,15 +135,15 @@ class Offline:
         raise SystemExit("the baseline's process ended; see above")
 
 
-def offline_worker(model: str) -> None:
+def offline_worker(model: str, engine: EngineConfig) -> None:
     """The plain script: all of step 1, then all of step 2."""
     from vllm import LLM
 
     from s2d_loop.engine import settings
 
-    args = settings.engine_args(ENGINE, model, context=512, gpu=False, across_nodes=False)
+    args = settings.engine_args(engine, model, context=512, gpu=False, across_nodes=False)
     if os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "1":
-        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = settings.thread_binding(ENGINE, 0)
+        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = settings.thread_binding(engine, 0)
     for name in ("worker_extension_cls", "enable_log_requests"):
         del args[name]
     llm = LLM(**args)
@@ -178,7 +183,9 @@ def _seed(x: Input, sample: int, step: str) -> int:
     return call_seed(0, x.id, "rar_2step", sample, step, 0)
 
 
-def compare(model: Path, size: int, samples: int, rounds: int, in_process: bool) -> None:
+def compare(
+    model: Path, engine: EngineConfig, size: int, samples: int, rounds: int, in_process: bool
+) -> None:
     """Print both sides' tokens/s by round, and the ratio."""
     os.environ.update(RAY_worker_niceness="0")
     import ray
@@ -186,10 +193,10 @@ def compare(model: Path, size: int, samples: int, rounds: int, in_process: bool)
     from s2d_loop.engine.ray_engines import RayEngines
 
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
-    with tempfile.TemporaryDirectory() as logs, RayEngines(ENGINE, log_dir=logs) as engines:
+    with tempfile.TemporaryDirectory() as logs, RayEngines(engine, log_dir=logs) as engines:
         engines.serve(Weights(str(model), "benchmark"))
         runner = ray.remote(Runner).options(num_cpus=0).remote(engines.client_factory())
-        offline = Offline(str(model), in_process)
+        offline = Offline(str(model), engine, in_process)
         ways: dict[str, Callable[[int], int]] = {
             "pool": lambda number: ray.get(runner.run.remote(inputs_of(number, size), samples)),
             "plain": lambda number: offline.run(number, size, samples),
@@ -227,15 +234,17 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=240, help="inputs of a round")
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--max-num-seqs", type=int, default=256, help="of both sides' engines")
     parser.add_argument(
         "--plain-core", action="store_true", help="the plain script's engine in a process of its own"
     )
     parser.add_argument("--offline-worker", metavar="MODEL", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    engine = engine_config(args.max_num_seqs)
     if args.offline_worker:
-        offline_worker(args.offline_worker)
+        offline_worker(args.offline_worker, engine)
     else:
-        compare(args.model.absolute(), args.inputs, args.samples, args.rounds, not args.plain_core)
+        compare(args.model.absolute(), engine, args.inputs, args.samples, args.rounds, not args.plain_core)
 
 
 if __name__ == "__main__":
