@@ -104,6 +104,8 @@ def raylets() -> Iterator[Raylets]:
 @pytest.fixture
 def submit(raylets: Raylets) -> Iterator[Callable[..., Command]]:
     commands: list[Command] = []
+    # A shell that runs the tests in the background has them ignore Ctrl-C, and their children with them.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start(name: str, *options: str, **environment: str) -> Command:
         commands.append(Command(raylets, name, *options, **environment))
@@ -112,6 +114,7 @@ def submit(raylets: Raylets) -> Iterator[Callable[..., Command]]:
     yield start
     for command in commands:
         command.end()
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.cluster
