@@ -173,17 +173,19 @@ def test_launcher_file_is_right_to_ray() -> None:
             assert "RAY_worker_niceness=0" in command
 
 
-@pytest.mark.parametrize("name", ["llama2-70b-rar", "llama2-70b-rar-coin"])
+@pytest.mark.parametrize("name", ["last_letters", "coin_flip"])
 def test_launcher_has_gpus_for_the_configuration(name: str) -> None:
     launcher = yaml.safe_load((CLUSTER / "ray-up.yaml").read_text())
-    config = load(str(ROOT / "configs" / f"{name}.yaml"))
+    config = load(str(ROOT / "configs/paper" / f"{name}.yaml"))
     one_engine, all_of_it = gpus_wanted(config)
     assert one_engine <= 8
     assert all_of_it <= 8 * len(launcher["provider"]["worker_ips"])
 
 
 def test_configurations_have_the_papers_settings() -> None:
-    letters, coin = (load(str(ROOT / "configs" / f"llama2-70b-rar{end}.yaml")) for end in ("", "-coin"))
+    letters, coin = (
+        load(str(ROOT / "configs/paper" / f"{task}.yaml")) for task in ("last_letters", "coin_flip")
+    )
     for config, steps in ((letters, 3), (coin, 100)):
         train = config.train
         assert (train.steps, train.tokens_per_step, train.count_tokens) == (steps, 65536, "all")
