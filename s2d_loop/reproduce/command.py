@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from s2d_loop.report.progress import Progress
-from s2d_loop.reproduce import page
+from s2d_loop.reproduce import page, table4
 from s2d_loop.reproduce.measure import Setting, reproduce
 from s2d_loop.reproduce.plan import find_table, scaled
 
@@ -23,6 +23,8 @@ def reproduce_table(
         BadInputError: no such table, or its configuration can't work.
         S2DError: a run failed; the same command goes on from there.
     """
+    if name == table4.NAME:
+        return table4.check(configs)
     table = find_table(name)
     folder = out.absolute() / name / f"{_slug(model)}-seed-{seed}-scale-{scale:g}"
     results = {}

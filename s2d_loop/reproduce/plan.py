@@ -30,7 +30,7 @@ def scaled(path: Path, scale: float) -> list[str]:
     """
     if scale == 1:
         return []
-    plain: Mapping[str, Any] = yaml.safe_load(_existing(path).read_text())
+    plain: Mapping[str, Any] = yaml.safe_load(existing(path).read_text())
     overrides = [
         f"run.inputs_per_iteration={_part(plain['run']['inputs_per_iteration'], scale)}",
         f"train.steps={_part(plain['train']['steps'], scale)}",
@@ -45,10 +45,11 @@ def scaled(path: Path, scale: float) -> list[str]:
 def configured(path: Path, task: str, overrides: Sequence[str], changes: Sequence[str]) -> Config:
     """The task's configuration with a row's or a distillation's changes."""
     spelled = [each[1:] if each.startswith("/") else f"tasks.{task}.{each}" for each in changes]
-    return load(str(_existing(path)), [*overrides, *spelled])
+    return load(str(existing(path)), [*overrides, *spelled])
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
+    """The path of a configuration that is there; BadInputError otherwise."""
     if not path.is_file():
         raise BadInputError(
             f"no configuration {path}: run this in a checkout, or name its folder with --configs"
