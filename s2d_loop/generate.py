@@ -89,8 +89,8 @@ def system1_plans(config: Config) -> dict[str, Plan]:
         name: Plan(
             task=name,
             parser=task.parser,
-            method="direct",
-            options={},
+            method=task.system1_method.name,
+            options=task.system1_method.options,
             samples=1,
             sampling=_sampling(task.system1),
             steps={},

@@ -65,6 +65,9 @@ def check(config: Config) -> Checked:
         with _collecting(problems, f"tasks.{name}."):
             load_method(task.method.name, task.method.options)
         with _collecting(problems, f"tasks.{name}."):
+            one = task.system1_method
+            load_method(one.name, one.options, key="system1_method")
+        with _collecting(problems, f"tasks.{name}."):
             load_task(task.parser, task.curate.perturbations)
         with _collecting(problems, f"tasks.{name}.heldout: "):
             heldout[name] = _check_heldout(name, task)

@@ -116,11 +116,20 @@ class SamplingConfig(Tree):
     max_tokens: PositiveInt = 256
 
 
+class ProgramConfig(Tree):
+    """A program that answers inputs."""
+
+    name: str = "direct"
+    """A registered program (`direct`, `direct_few_shot`, ...) or `package.module:function`."""
+    options: dict[str, Any] = {}
+    """Keyword arguments of the program."""
+
+
 class MethodConfig(Tree):
     """The System 2 program of a task and how it is sampled."""
 
     name: str
-    """A registered program (`direct`, `rar_1step`, `rar_2step`) or `package.module:function`."""
+    """A registered program (`rar_1step`, `rar_2step`, `s2a`, `bsm`, `cot`, ...) or `package.module:function`."""
     samples: PositiveInt = 8
     """How many times the program runs on each input."""
     options: dict[str, Any] = {}
@@ -183,6 +192,8 @@ class TaskConfig(Tree):
     """System 1 samples beside System 2's on every input, for the signs of collapse."""
     system1: SamplingConfig = SamplingConfig(temperature=0.0, max_tokens=128)
     """How System 1 answers when it is evaluated."""
+    system1_method: ProgramConfig = ProgramConfig()
+    """What asks System 1 when it is evaluated: the bare input, or after examples (the paper's Table 3)."""
     system1_suffix: str = ""
     """Added to the question when System 1 answers it in evaluation (the paper's Table 6)."""
     heldout: HeldOutConfig

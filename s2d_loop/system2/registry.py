@@ -15,34 +15,42 @@ METHODS: dict[str, str] = {
     "direct": "s2d_loop.system2.direct:direct",
     "rar_1step": "s2d_loop.system2.rar:rar_1step",
     "rar_2step": "s2d_loop.system2.rar:rar_2step",
+    "s2a": "s2d_loop.system2.s2a:s2a",
+    "bsm": "s2d_loop.system2.bsm:bsm",
+    "cot": "s2d_loop.system2.cot:cot",
+    "cot_few_shot": "s2d_loop.system2.few_shot:cot_few_shot",
+    "direct_few_shot": "s2d_loop.system2.few_shot:direct_few_shot",
+    "judge_cot": "s2d_loop.system2.judge_cot:judge_cot",
+    "self_refine": "s2d_loop.system2.self_refine:self_refine",
+    "tree_of_thoughts": "s2d_loop.system2.tree_of_thoughts:tree_of_thoughts",
 }
 
 
-def load_method(name: str, options: Mapping[str, Any] | None = None) -> Program:
-    """The program that `method.name` names; with `options`, checked against them too."""
+def load_method(name: str, options: Mapping[str, Any] | None = None, key: str = "method") -> Program:
+    """The program of a name; with `options`, checked against them too.  `key` is where both are configured."""
     program = resolve("method", name, METHODS)
     if not inspect.iscoroutinefunction(program):
         raise BadInputError(
             f"method {name!r} is not an async function: write `async def name(x, llm, **options)`"
         )
     if options is not None:
-        _check_options(name, cast(Program, program), options)
+        _check_options(name, cast(Program, program), options, key)
     return cast(Program, program)
 
 
-def _check_options(name: str, program: Program, options: Mapping[str, Any]) -> None:
+def _check_options(name: str, program: Program, options: Mapping[str, Any], key: str) -> None:
     first_two, rest, takes_any = _parameters(program)
     if first_two < 2:
         raise BadInputError(f"method {name!r} must take the input and the llm first: `(x, llm, ...)`")
     for option in options:
         if option not in rest and not takes_any:
             raise BadInputError(
-                f"method.options.{option}: {name!r} has no such option{did_you_mean(option, rest)} "
+                f"{key}.options.{option}: {name!r} has no such option{did_you_mean(option, rest)} "
                 f"(it has: {', '.join(rest) or 'none'})"
             )
     for option, parameter in rest.items():
         if parameter.default is parameter.empty and option not in options:
-            raise BadInputError(f"method.options.{option}: {name!r} needs it")
+            raise BadInputError(f"{key}.options.{option}: {name!r} needs it")
     hints = _hints(program)
     for option in options.keys() & rest.keys() & hints.keys():
         try:
@@ -50,7 +58,7 @@ def _check_options(name: str, program: Program, options: Mapping[str, Any]) -> N
         except ValidationError as error:
             problem = error.errors()[0]["msg"]
             raise BadInputError(
-                f"method.options.{option}: {options[option]!r} doesn't fit {name!r}: {problem}"
+                f"{key}.options.{option}: {options[option]!r} doesn't fit {name!r}: {problem}"
             ) from error
 
 
