@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from s2d_loop.config import Config
+from s2d_loop.config import Config, MethodConfig, ProgramConfig, TaskConfig
 from s2d_loop.errors import BadInputError
 from s2d_loop.paths import TESTBED
 from s2d_loop.preflight import model_path
 from s2d_loop.sources import open_source, read_heldout
+from s2d_loop.system2.few_shot import shots
 from s2d_loop.system2.registry import load_method
 from s2d_loop.tasks.registry import load_task
 
@@ -86,14 +87,31 @@ def _files(config: Config) -> Iterator[tuple[str, str, Look | None]]:
         if task.heldout.type != "dataset" or not _is_hub_name(path):
             look = _if_here(path, partial(read_heldout, task.heldout, name))
             yield f"tasks.{name}.heldout.path", path, look
+        for key, program in _programs(name, task):
+            if (examples := _examples(program)) is not None:
+                yield f"{key}.options.examples", examples, _if_here(examples, partial(shots, examples, 1))
+
+
+def _programs(name: str, task: TaskConfig) -> Iterator[tuple[str, ProgramConfig | MethodConfig]]:
+    yield f"tasks.{name}.method", task.method
+    yield f"tasks.{name}.system1_method", task.system1_method
+
+
+def _examples(program: ProgramConfig | MethodConfig) -> str | None:
+    """The file that a few-shot program reads."""
+    path = program.options.get("examples")
+    return path if isinstance(path, str) else None
 
 
 def _plugins(config: Config) -> Iterator[tuple[str, str, Look | None]]:
     """The programs and tasks that are named; a user's own may be installed on the cluster only."""
     for name, task in config.tasks.items():
-        method, parser = task.method, task.parser
-        load: Look = partial(load_method, method.name, method.options)
-        yield f"tasks.{name}.method", method.name, load if _is_importable(method.name) else None
+        for key, program in _programs(name, task):
+            load: Look = partial(load_method, program.name, program.options, key.rpartition(".")[2])
+            examples = _examples(program)
+            here = examples is None or Path(examples).exists()
+            yield key, program.name, load if here and _is_importable(program.name) else None
+        parser = task.parser
         load = partial(load_task, parser, task.curate.perturbations)
         yield f"tasks.{name}.parser", parser, load if _is_importable(parser) else None
 

@@ -1,8 +1,8 @@
 """Examples in the context (the paper's section 4.5 and Table 3: "8-shot"), with reasoning and without.
 
 The examples are the first rows of a file in GSM8K's format: JSON lines with a `question` and a worked
-`answer` that ends in `#### 72`.  They are shown as earlier turns of the conversation, and each ends in
-Figure 10's "Final answer: 72", the form that answers are read by.
+`answer` that ends in `#### 72`; every node must see it.  They are shown as earlier turns of the
+conversation, and each ends in Figure 10's "Final answer: 72", the form that answers are read by.
 """
 
 import functools
@@ -83,7 +83,7 @@ def shots(path: str, number: int) -> tuple[Shot, ...]:
         found = tuple(_shots(Path(resolve(path)), number))
     except OSError as error:
         raise BadInputError(f"{path}: can't be read: {error.strerror or error}") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInputError(
             f"{path}: a row is not of the form "
             f'{{"question": "...", "answer": "... #### 72"}}: {type(error).__name__}: {error}'

@@ -43,7 +43,7 @@ _TITLE = re.compile(
     r"(?:the\s+)?(?:proposed\s+)?(?:evaluation|comparison|assessment)?\s*"
     r"(?:plan|criteria|criterion|factors|rubric|process|steps?|method)"
     r"|(?:scoring|score|rating)(?:\s+(?:system|scale|guide|rubric))?"
-    r"|introduction|conclusion|summary|notes?|user question|(?:overall|final)(?:\s+\w+)?",
+    r"|introduction|conclusion|summary|notes?|user question|(?:overall|final)(?:\s+(?:evaluation|assessment|judge?ment|verdict|score))?",
     re.IGNORECASE,
 )
 _LONGEST_NAME = 8
@@ -61,7 +61,8 @@ def criteria(plan: str, limit: int = 5) -> tuple[Criterion, ...]:
 
 
 def _line(raw: str) -> _Line:
-    rest = raw.strip().removeprefix("> ").strip()
+    # One space for many: a model that has gone astray writes thousands, over which searches are slow.
+    rest = " ".join(raw.split()).removeprefix("> ")
     indent = len(raw) - len(raw.lstrip())
     mark = ""
     if found := _HEADING.match(rest):
@@ -137,6 +138,8 @@ def _items(lines: Sequence[_Line], starts: Callable[[_Line], bool]) -> Iterator[
     bare = False
     is_open = after_blank = False
     for line in lines:
+        if item and after_blank and line.mark in ("heading", "bold") and _is_title(line):
+            break  # "**Conclusion**": a list under it is no longer the plan's
         if starts(line):
             if item:
                 yield item

@@ -53,7 +53,7 @@ _LIST_MARK = re.compile(
     r"(?:[-+\u2022#>]+[ \t]+)*(?:\d{1,2}[.)][ \t]+(?=[A-Za-z\"])|[Ll]ine[ ]\d:)?[ ]*", re.ASCII
 )
 _HEADS = re.compile(
-    r"(?:(?:score|rating|evaluation)\s+(?:for|of))?[\s:]*(?:'s?\s+(?:response|answer|score|rating)s?)?[\s:]*",
+    r"(?:(?:score|rating|evaluation)\s+(?:for|of))?[\s:]*(?:'s?\s+(?:response|answer|score|rating)s?[\s:]*)?",
     re.IGNORECASE,
 )
 
@@ -70,10 +70,10 @@ class _Token:
 
 def scores(text: str) -> Pair:
     """A's score and B's; None for one that isn't there, or could be the other's."""
-    plain = _SCALE.sub(" ", re.sub(r"[*_`]+", "", text).replace("\u2019", "'"))
-    lines = [
-        stripped for line in plain.splitlines() if (stripped := _LIST_MARK.sub("", line.strip(), count=1))
-    ]
+    plain = re.sub(r"[*_`]+", "", text).replace("\u2019", "'")
+    # One space for many: a model that has gone astray writes thousands, over which searches are slow.
+    spaced = (_SCALE.sub(" ", " ".join(line.split())).strip() for line in plain.splitlines())
+    lines = [said for line in spaced if (said := _LIST_MARK.sub("", line, count=1))]
     read = [(line, list(_tokens(line))) for line in lines]
     first = [_alone(line, tokens) for line, tokens in read[:2]]
     if len(first) == 2 and all(len(each) == 1 for each in first):

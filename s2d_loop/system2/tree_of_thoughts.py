@@ -55,7 +55,7 @@ async def _grow(x: Input, llm: LLM, line: Steps, index: int) -> tuple[int, Steps
 
 def parse_value(reply: str) -> int:
     """The first whole number from 1 to 10; 0 where there is none, so that such a line comes last."""
-    found = re.search(r"(?<![\w.])(10|[1-9])(?![\w]|[.,]\d)", reply, re.ASCII)
+    found = re.search(r"(?<![\w./-])(10|[1-9])(?![\w]|[.,]\d)", reply, re.ASCII)
     return int(found.group(1)) if found else 0
 
 

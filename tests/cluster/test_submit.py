@@ -166,6 +166,22 @@ def test_plugins_of_the_cluster_are_left_to_it(data: Path) -> None:
     assert "elsewhere" not in str(error.value)
 
 
+def test_examples_on_the_cluster_only_are_left_to_it(data: Path) -> None:
+    def few_shot(path: str) -> Config:
+        return config_of(
+            data, f"tasks.coin_flip.system1_method={{name: direct_few_shot, options: {{examples: {path}}}}}"
+        )
+
+    key = "tasks.coin_flip.system1_method"
+    assert f"{key}.options.examples (/shared/gsm8k.jsonl)" in check_from_here(few_shot("/shared/gsm8k.jsonl"))
+    with pytest.raises(
+        BadInputError, match=rf"{key}\.options\.examples: 'gsm8k.jsonl' starts at the current"
+    ):
+        check_from_here(few_shot("gsm8k.jsonl"))
+    with pytest.raises(BadInputError, match="is not of the form"):
+        check_from_here(few_shot(f"{data}/train.jsonl"))
+
+
 def test_globs_are_seen_by_a_match(data: Path) -> None:
     assert "sources" not in " ".join(check_from_here(config_of(data, f"sources.0.path={data}/tr*.jsonl")))
     unseen = check_from_here(config_of(data, "sources.0.path=/shared/data/*.jsonl"))

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from s2d_loop.config import Config
 from s2d_loop.errors import EngineError, PromptTooLongError, RequestError
-from s2d_loop.generate import Plan, Usc, generate
+from s2d_loop.generate import Plan, Usc, generate, system1_plans
 from s2d_loop.records import Input, Message, Reply, Request, Sampling, Selection, content_hash
 
 QUESTION = 'Take the last letters of the words in "Edgar Bob" and concatenate them.'
@@ -178,3 +179,22 @@ async def test_a_shared_call_that_depends_on_the_order_is_a_mistake() -> None:
     row = await generate(X, plan, Script())
     assert row.error is not None
     assert "is not shared" in row.error
+
+
+def test_system_1_is_asked_as_configured() -> None:
+    def plan(**task: object) -> Plan:
+        method = {"name": "rar_2step"}
+        heldout = {"type": "jsonl", "path": "h.jsonl"}
+        config = Config.model_validate(
+            {
+                "run": {"dir": "r"},
+                "model": {"path": "m"},
+                "tasks": {"t": {"method": method, "heldout": heldout, **task}},
+                "sources": [{"task": "t", "type": "jsonl", "path": "s.jsonl"}],
+            }
+        )
+        return system1_plans(config)["t"]
+
+    assert (plan().method, plan().options) == ("direct", {})
+    few = plan(system1_method={"name": "direct_few_shot", "options": {"examples": "e.jsonl"}})
+    assert (few.method, few.options, few.samples) == ("direct_few_shot", {"examples": "e.jsonl"}, 1)

@@ -10,28 +10,9 @@ from s2d_loop.system2.base import as_samples
 from s2d_loop.system2.direct import direct
 from s2d_loop.system2.prompts import PROMPTS, fill, load
 from s2d_loop.system2.rar import Variant, rar_1step, rar_2step
+from tests.support.programs import Scripted
 
 LETTERS = 'Take the last letters of the words in "Mon Pelu" and concatenate them.'
-
-
-class Scripted:
-    """A model that has a reply, or one for each index, for every step, and remembers what it was asked."""
-
-    def __init__(self, **replies: str | Reply | list[str]) -> None:
-        self.replies = replies
-        self.asked: list[tuple[str, int, Messages]] = []
-
-    async def __call__(self, prompt: str | Messages, *, step: str, index: int = 0) -> Reply:
-        assert not isinstance(prompt, str)
-        self.asked.append((step, index, prompt))
-        await asyncio.sleep(0)
-        reply = self.replies[step]
-        if isinstance(reply, list):
-            reply = reply[index]
-        return Reply(reply) if isinstance(reply, str) else reply
-
-    def texts(self, step: str) -> list[str]:
-        return [messages[-1].content for name, _, messages in self.asked if name == step]
 
 
 def asked(text: str = LETTERS, task: str = "last_letters", *, system: str | None = None) -> Input:

@@ -36,7 +36,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_every_registered_program_loads():
     for name in METHODS:
-        assert load_method(name, {}).__name__ == name
+        assert load_method(name).__name__ == name
 
 
 def test_options_that_fit():
