@@ -39,7 +39,10 @@ def check(configs: Path) -> str:
     Raises:
         S2DError: a configuration differs from the paper.
     """
-    lines = ["| method | dataset | steps, paper | ours | tokens a step, paper | ours |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| method | dataset | steps, paper | ours | tokens a step, paper | ours |",
+        "|---|---|---|---|---|---|",
+    ]
     wrong: list[str] = []
     for each in TABLE_4:
         path = existing(configs / "paper" / f"{each.task}.yaml")
