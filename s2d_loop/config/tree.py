@@ -164,6 +164,8 @@ class CurateConfig(Tree):
     """Twins of the input that must agree with it (names of the task's perturbations)."""
     train_twins: list[str] = []
     """Of these, the twins that train too when the input is kept, each with its own answer."""
+    drop_answers: list[str] = []
+    """Winning answers that aren't learned, such as a judge's tie `C`."""
     min_characters: Count = 0
     """A target shorter than this is dropped; 0 turns the filter off."""
     max_characters: PositiveInt | None = None

@@ -20,6 +20,7 @@ PERTURBATION_DISAGREES = "perturbation_disagrees"
 EMPTY_REPLY = "empty_reply"
 CUT_OFF = "cut_off"
 SELECTION_UNREADABLE = "selection_unreadable"
+ANSWER_NOT_LEARNED = "answer_not_learned"
 TOO_SHORT = "too_short"
 TOO_LONG = "too_long"
 
@@ -34,6 +35,7 @@ REASONS = (
     EMPTY_REPLY,
     CUT_OFF,
     SELECTION_UNREADABLE,
+    ANSWER_NOT_LEARNED,
     TOO_SHORT,
     TOO_LONG,
 )
@@ -58,6 +60,8 @@ def curate(generation: Generation, task: Task, config: CurateConfig, run_seed: i
         chosen = _selected(generation, answers, config, rng)
     else:
         chosen = _winning(vote, generation.samples, answers, rng)
+    if chosen.reason == KEPT and chosen.answer in config.drop_answers:
+        chosen = replace(chosen, reason=ANSWER_NOT_LEARNED)
     if chosen.reason == KEPT and config.filter != "none":
         reason, twins = _perturbed(generation, task, config, run_seed, chosen.answer, rng)
         chosen = replace(chosen, reason=reason)

@@ -308,6 +308,13 @@ def test_a_pair_is_kept_when_both_orders_name_the_same_answer(first: str, swappe
         assert verdict.twins == ()
 
 
+def test_an_answer_that_is_not_wanted_is_dropped():
+    ties = CurateConfig(perturbations=["swap"], drop_answers=["C"])
+    tied = curate(generation(["[[C]]"], twins={"swap": ["[[C]]"]}), Pick(), ties, 0)
+    assert (tied.reason, tied.answer, tied.target) == (judge.ANSWER_NOT_LEARNED, "C", None)
+    assert curate(generation(["[[A]]"], twins={"swap": ["[[B]]"]}), Pick(), ties, 0).kept
+
+
 def test_a_target_outside_the_bounds_is_dropped():
     short = CurateConfig(min_characters=5)
     assert curate(generation(["Yes."]), TASK, short, 0).reason == judge.TOO_SHORT
