@@ -20,10 +20,10 @@ from s2d_loop.generate import system1_plans, system2_plans
 from s2d_loop.ledger import Ledger
 from s2d_loop.loop import run_loop
 from s2d_loop.preflight import Checked, check, cluster_address
-from s2d_loop.records import Scored
+from s2d_loop.records import Generation, HeldOut
 from s2d_loop.report.progress import Progress
 from s2d_loop.sources import read_heldout
-from s2d_loop.stages import Run, answer
+from s2d_loop.stages import Run, say, score_batch
 
 if TYPE_CHECKING:
     from s2d_loop.engine.ray_engines import RayEngines
@@ -92,7 +92,8 @@ def evaluate_model(
     with engines_of(config, progress) as engines:
         engines.serve(checked.start)
         progress.run_started(model, 0)
-        return figures(measure(engines, config, task, system, progress))
+        items, said = measure(engines, config, task, system, progress)
+        return figures(score_batch(config, system, said, items, {}))
 
 
 @contextlib.contextmanager
@@ -108,8 +109,8 @@ def engines_of(config: Config, progress: Progress) -> Iterator["RayEngines"]:
 
 def measure(
     engines: "RayEngines", config: Config, task: str, system: str, progress: Progress
-) -> list[Scored]:
-    """One system's answers to a task's held-out inputs, by the weights that the engines serve.
+) -> tuple[dict[str, HeldOut], list[Generation]]:
+    """A task's held-out inputs, by id, and what one system of the served weights says to them.
 
     Raises:
         S2DError: an input failed.
@@ -117,13 +118,12 @@ def measure(
     items = {each.input.id: each for each in read_heldout(config.tasks[task].heldout, task)}
     plans = system1_plans(config) if system == SYSTEM1 else system2_plans(config)
     clients = engines.client_factory(config.generate.num_runners)
-    generate = partial(RayDataflow(config.generate).generate, plans=plans, clients=clients)
-    scored: list[Scored] = []
+    said: list[Generation] = []
     with progress.stage(0, "evaluate", len(items)) as stage:
-        for answers in answer(config, system, items, generate, {}):
-            scored += answers
-            stage.advance(len(answers))
-    return scored
+        for batch in say(items, partial(RayDataflow(config.generate).generate, plans=plans, clients=clients)):
+            said += batch
+            stage.advance(len(batch))
+    return items, said
 
 
 def begin(config: Config, checked: Checked) -> Ledger:

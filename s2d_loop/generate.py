@@ -91,7 +91,7 @@ def system1_plans(config: Config) -> dict[str, Plan]:
             parser=task.parser,
             method=task.system1_method.name,
             options=task.system1_method.options,
-            samples=1,
+            samples=config.evaluate.system1_samples,
             sampling=_sampling(task.system1),
             steps={},
             seed=config.run.seed,

@@ -362,9 +362,9 @@ def evaluate(run: Run, attempt: Attempt, weights: Weights) -> Balance:
     passes.append((SYSTEM1, system1_plans(config)))
     with run.progress.stage(attempt.iteration, "evaluate", len(items) * len(passes)) as progress:
         for system, plans in passes:
-            for answers in answer(config, system, items, partial(_generate, run, plans=plans), voted):
-                scored += answers
-                progress.advance(len(answers))
+            for batch in say(items, partial(_generate, run, plans=plans)):
+                scored += score_batch(config, system, batch, items, voted)
+                progress.advance(len(batch))
             if not baseline:
                 # On the starting weights System 2 comes first: its answers stand in for references.
                 voted = {s.input_id: s.answer for s in scored if s.answer is not None}
@@ -386,36 +386,42 @@ def evaluate(run: Run, attempt: Attempt, weights: Weights) -> Balance:
     }
 
 
-def answer(
-    config: Config,
-    system: str,
-    items: Mapping[str, HeldOut],
-    generate: Callable[[list[pa.Table]], Iterable[pa.Table]],
-    voted: Mapping[str, str],
-) -> Iterator[list[Scored]]:
-    """Let one system answer held-out inputs, and score what it says, batch by batch.
+def say(
+    items: Mapping[str, HeldOut], generate: Callable[[list[pa.Table]], Iterable[pa.Table]]
+) -> Iterator[list[Generation]]:
+    """What one system says to held-out inputs, batch by batch.
 
     Raises:
         S2DError: an input failed; an evaluation without it would be another evaluation.
     """
     for each in generate([table([item.input for item in items.values()], Input)]):
-        batch = []
-        for row in rows(each, Generation):
+        batch = list(rows(each, Generation))
+        for row in batch:
             if row.error:
                 raise S2DError(f"evaluate: held-out input {row.input.id} failed: {row.error}")
-            task = config.tasks[row.input.task]
-            batch.append(
-                score(
-                    row,
-                    system=system,
-                    task=load_task(task.parser),
-                    config=task,
-                    seed=config.run.seed,
-                    heldout=items[row.input.id],
-                    voted=voted.get(row.input.id),
-                )
-            )
         yield batch
+
+
+def score_batch(
+    config: Config,
+    system: str,
+    batch: Iterable[Generation],
+    items: Mapping[str, HeldOut],
+    voted: Mapping[str, str],
+) -> list[Scored]:
+    """What a system said against the references, or against the votes that stand in for them."""
+    return [
+        score(
+            row,
+            system=system,
+            task=load_task(config.tasks[row.input.task].parser),
+            config=config.tasks[row.input.task],
+            seed=config.run.seed,
+            heldout=items[row.input.id],
+            voted=voted.get(row.input.id),
+        )
+        for row in batch
+    ]
 
 
 def _voted(run: Run, baseline: Record) -> dict[str, str]:

@@ -325,6 +325,8 @@ class TrainConfig(Tree):
 
 
 class EvaluateConfig(Tree):
+    system1_samples: PositiveInt = 1
+    """Direct answers to each held-out input; several are voted on."""
     system2_samples: PositiveInt = 1
     """Runs of the System 2 program on each held-out input."""
     system2_every: Count = 1
