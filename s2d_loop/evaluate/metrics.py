@@ -1,4 +1,4 @@
-"""Intervals for accuracies and for the difference of two accuracies on the same inputs."""
+"""Intervals for accuracies, and the difference of two accuracies on the same inputs with its p-value."""
 
 import math
 from collections.abc import Sequence
@@ -12,6 +12,14 @@ class Difference(NamedTuple):
     value: float
     low: float
     high: float
+
+
+class McNemar(NamedTuple):
+    """On how many inputs only one of two systems is right, and how likely as uneven a split is by chance."""
+
+    only_first: int
+    only_second: int
+    p: float
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -38,8 +46,7 @@ def paired_difference(first: Sequence[bool], second: Sequence[bool], level: floa
     two accuracies, squared and added with the correlation of the pairs.  Two systems that mostly get
     the same inputs right differ by less noise than two samples would, and the gate needs to see that.
     """
-    if len(first) != len(second):
-        raise ValueError(f"pairs need the same inputs on both sides: got {len(first)} and {len(second)}")
+    _check_paired(first, second)
     n = len(first)
     if n == 0:
         return Difference(0.0, -1.0, 1.0)
@@ -52,6 +59,25 @@ def paired_difference(first: Sequence[bool], second: Sequence[bool], level: floa
     below = _add(p2 - low2, high1 - p1, phi)
     above = _add(high2 - p2, p1 - low1, phi)
     return Difference(value, max(-1.0, value - below), min(1.0, value + above))
+
+
+def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
+    """McNemar's exact test (1947), two-sided: is one system better than the other on the same inputs?
+
+    Inputs on which both are right or both wrong say nothing.  Were the systems equally good, each of the
+    others would be a fair coin's throw, so p is the binomial's, without an approximation.
+    """
+    _check_paired(first, second)
+    only_first = sum(a and not b for a, b in zip(first, second, strict=True))
+    only_second = sum(b and not a for a, b in zip(first, second, strict=True))
+    n = only_first + only_second
+    tail = sum(math.comb(n, k) for k in range(min(only_first, only_second) + 1))
+    return McNemar(only_first, only_second, min(1.0, 2 * tail / 2**n))
+
+
+def _check_paired(first: Sequence[bool], second: Sequence[bool]) -> None:
+    if len(first) != len(second):
+        raise ValueError(f"pairs need the same inputs on both sides: got {len(first)} and {len(second)}")
 
 
 def _add(a: float, b: float, phi: float) -> float:

@@ -1,7 +1,7 @@
 """Scores System 1 and System 2 on held-out inputs, from what `generate` brought back."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from s2d_loop.config import TaskConfig
 from s2d_loop.curate.vote import decide
@@ -11,6 +11,14 @@ from s2d_loop.tasks.base import Task
 
 SYSTEM1 = "system1"
 SYSTEM2 = "system2"
+
+
+class ExactMatch(NamedTuple):
+    """Shares of right answers, and of replies in which no answer can be read; null of nothing."""
+
+    exact_match: float | None
+    miss_match: float | None
+    n: int
 
 
 def score(
@@ -74,7 +82,25 @@ def figures(scored: Sequence[Scored]) -> dict[str, Any]:
 
 def by_task(scored: Iterable[Scored]) -> Mapping[str, list[Scored]]:
     """Grouped, in the order of first appearance."""
+    return _grouped((each.task, each) for each in scored)
+
+
+def by_category(scored: Iterable[Scored], heldout: Iterable[HeldOut]) -> Mapping[str, list[Scored]]:
+    """Grouped by the heading of their held-out input, such as biased and unbiased (Table 2)."""
+    category = {each.input.id: each.category for each in heldout}
+    return _grouped((category[each.input_id], each) for each in scored)
+
+
+def exact_match(scored: Sequence[Scored]) -> ExactMatch:
+    """Table 6's two columns, over all answers: a miss match counts against the exact match too."""
+    n = len(scored)
+    hits = sum(bool(each.correct) for each in scored)
+    missed = sum(each.answer is None for each in scored)
+    return ExactMatch(hits / n if n else None, missed / n if n else None, n)
+
+
+def _grouped(keyed: Iterable[tuple[str, Scored]]) -> Mapping[str, list[Scored]]:
     groups: dict[str, list[Scored]] = {}
-    for each in scored:
-        groups.setdefault(each.task, []).append(each)
+    for key, each in keyed:
+        groups.setdefault(key, []).append(each)
     return groups

@@ -50,12 +50,30 @@ class Format(Protocol):
         """What is right, for each of `items(row)`, as the task's `score` reads it."""
 
 
-def text(row: Row, column: str) -> str:
-    """A column that must hold text; UnreadableError otherwise."""
+def text(row: Row, column: str, *, empty: bool = False) -> str:
+    """A column that must hold text; UnreadableError otherwise.
+
+    Args:
+        empty: whether no text is text too (an answer in which a model said nothing).
+    """
     value = row.get(column)
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not (value.strip() or empty):
         raise UnreadableError(f"no text in column {column!r}", excerpt(value if column in row else list(row)))
-    return value
+    return whole(value)
+
+
+def whole(text: str) -> str:
+    """The text, if any file can hold it."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UnreadableError("holds half a character (a lone surrogate)", excerpt(text)) from None
+    return text
+
+
+def same_question(question: str) -> str:
+    """A group for every row that asks this, whatever its case and white space."""
+    return " ".join(question.casefold().split())
 
 
 _EXCERPT = 120

@@ -5,6 +5,12 @@ from s2d_loop.formats.base import Format
 from s2d_loop.plugins import resolve
 
 FORMATS: dict[str, str] = {
+    "rar": "s2d_loop.formats.rar:Rar",
+    "sycophancy": "s2d_loop.formats.sycophancy:Sycophancy",
+    "sycophancy_trivia_qa": "s2d_loop.formats.sycophancy:SycophancyTriviaQa",
+    "oasst": "s2d_loop.formats.oasst:Oasst",
+    "pandalm": "s2d_loop.formats.pandalm:PandaLm",
+    "mt_bench": "s2d_loop.formats.mt_bench:MtBench",
     "gsm8k": "s2d_loop.formats.gsm8k:Gsm8k",
 }
 

@@ -6,7 +6,7 @@ No other column is looked at, so that a label that lies beside the prompt can't 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from s2d_loop.formats.base import Item, UnreadableError, excerpt
+from s2d_loop.formats.base import Item, UnreadableError, excerpt, whole
 from s2d_loop.records import Message, Messages
 
 PROMPTS = ("prompt", "messages", "question", "instruction", "input", "text", "request.messages")
@@ -83,21 +83,13 @@ def _turn(turn: Any, number: int) -> Message:
         raise UnreadableError(f"message {number} has the role {excerpt(role)!r}", excerpt(turn))
     if not isinstance(content, str):
         raise UnreadableError(f"the content of message {number} is {_kind(content)}, not text", excerpt(turn))
-    return Message(role, _text(content, f"message {number}") if role == "user" else _whole(content))
+    return Message(role, _text(content, f"message {number}") if role == "user" else whole(content))
 
 
 def _text(text: str, what: str) -> str:
     if not text.strip():
         raise UnreadableError(f"{what} is empty", excerpt(text))
-    return _whole(text)
-
-
-def _whole(text: str) -> str:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise UnreadableError("holds half a character (a lone surrogate)", excerpt(text)) from None
-    return text
+    return whole(text)
 
 
 def _kind(value: Any) -> str:

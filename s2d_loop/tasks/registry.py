@@ -10,6 +10,9 @@ from s2d_loop.tasks.base import Task
 TASKS: dict[str, str] = {
     "last_letters": "s2d_loop.tasks.last_letters:LastLetters",
     "coin_flip": "s2d_loop.tasks.coin_flip:CoinFlip",
+    "trivia_qa": "s2d_loop.tasks.trivia_qa:TriviaQa",
+    "pairwise": "s2d_loop.tasks.pairwise:Pairwise",
+    "gsm8k": "s2d_loop.tasks.gsm8k:Gsm8k",
     "open": "s2d_loop.tasks.open:Open",
 }
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2d_loop.evaluate.metrics import paired_difference, wilson
+from s2d_loop.evaluate.metrics import mcnemar, paired_difference, wilson
 
 
 def pairs(both: int, only_first: int, only_second: int, neither: int) -> tuple[list[bool], list[bool]]:
@@ -70,3 +70,29 @@ def test_paired_difference_of_nothing_and_of_unequal_sides():
     with pytest.raises(ValueError) as caught:
         paired_difference([True], [])
     assert "same inputs on both sides" in str(caught.value)
+
+
+def test_mcnemar_on_published_counts():
+    """The approval ratings of Agresti (Categorical Data Analysis): 150 and 86 changed their minds."""
+    found = mcnemar(*pairs(794, 150, 86, 570))
+    assert (found.only_first, found.only_second) == (150, 86)
+    assert found.p == pytest.approx(3.716e-5, abs=1e-8)
+
+
+def test_mcnemar_by_hand():
+    assert mcnemar(*pairs(5, 1, 7, 3)).p == pytest.approx(2 * (1 + 8) / 2**8)
+    assert mcnemar(*pairs(5, 0, 0, 3)).p == 1
+    assert mcnemar(*pairs(0, 3, 3, 0)).p == 1
+    assert mcnemar([], []) == (0, 0, 1)
+    assert 0 < mcnemar(*pairs(0, 900, 1100, 0)).p < 1e-4
+    with pytest.raises(ValueError) as caught:
+        mcnemar([True], [])
+    assert "same inputs on both sides" in str(caught.value)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60))
+def test_mcnemar_turns_round_with_its_sides(outcomes: list[tuple[bool, bool]]):
+    first, second = [a for a, _ in outcomes], [b for _, b in outcomes]
+    there, back = mcnemar(first, second), mcnemar(second, first)
+    assert 0 < there.p <= 1
+    assert there == (back.only_second, back.only_first, back.p)
