@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -92,7 +92,8 @@ def evaluate_model(
     with engines_of(config, progress) as engines:
         engines.serve(checked.start)
         progress.run_started(model, 0)
-        items, said = measure(engines, config, task, system, progress)
+        items = {each.input.id: each for each in read_heldout(config.tasks[task].heldout, task)}
+        said = measure(engines, config, items, system, progress)
         return figures(score_batch(config, system, said, items, {}))
 
 
@@ -108,14 +109,13 @@ def engines_of(config: Config, progress: Progress) -> Iterator["RayEngines"]:
 
 
 def measure(
-    engines: "RayEngines", config: Config, task: str, system: str, progress: Progress
-) -> tuple[dict[str, HeldOut], list[Generation]]:
-    """A task's held-out inputs, by id, and what one system of the served weights says to them.
+    engines: "RayEngines", config: Config, items: Mapping[str, HeldOut], system: str, progress: Progress
+) -> list[Generation]:
+    """What one system of the served weights says to held-out inputs.
 
     Raises:
         S2DError: an input failed.
     """
-    items = {each.input.id: each for each in read_heldout(config.tasks[task].heldout, task)}
     plans = system1_plans(config) if system == SYSTEM1 else system2_plans(config)
     clients = engines.client_factory(config.generate.num_runners)
     said: list[Generation] = []
@@ -123,7 +123,7 @@ def measure(
         for batch in say(items, partial(RayDataflow(config.generate).generate, plans=plans, clients=clients)):
             said += batch
             stage.advance(len(batch))
-    return items, said
+    return said
 
 
 def begin(config: Config, checked: Checked) -> Ledger:

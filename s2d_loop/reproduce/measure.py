@@ -6,26 +6,24 @@ a file of their own and not measured again.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config
 from s2d_loop.driver import engines_of, measure
 from s2d_loop.driver import run as run_loop
-from s2d_loop.errors import S2DError
-from s2d_loop.evaluate.suite import figures
+from s2d_loop.errors import BadInputError, S2DError
 from s2d_loop.ledger import Ledger
 from s2d_loop.preflight import check
-from s2d_loop.records import Weights, digest
+from s2d_loop.records import HeldOut, Weights, digest
 from s2d_loop.report.progress import Progress
+from s2d_loop.reproduce.metrics import OTHER_ORDER, Figure, Measurement
 from s2d_loop.reproduce.plan import configured
 from s2d_loop.reproduce.tables import START, Row, Table
+from s2d_loop.sources import read_heldout
 from s2d_loop.store import open_store
-
-Figures = Mapping[str, Any]
-"""Of one row and task, as `evaluate.suite.figures` gives them."""
+from s2d_loop.tasks.registry import load_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +39,8 @@ class Setting:
         return configured(self.path, self.task, self.overrides, changes)
 
 
-def reproduce(table: Table, setting: Setting, progress: Progress) -> dict[str, Figures]:
-    """Every row's figures for one task of a table.
+def reproduce(table: Table, setting: Setting, progress: Progress) -> dict[str, dict[str, Figure]]:
+    """Every row's figures for one task of a table, by the row's key and the column.
 
     Raises:
         BadInputError: the configuration or the data can't work.
@@ -56,12 +54,16 @@ def reproduce(table: Table, setting: Setting, progress: Progress) -> dict[str, F
         weights[each.name] = _trained(config)
     missing = [row for row in table.rows if not _file(setting, row).exists()]
     if missing:
-        _measure(missing, weights, setting, progress)
+        _measure(table, missing, weights, setting, progress)
     return {row.key: json.loads(_file(setting, row).read_text())["figures"] for row in table.rows}
 
 
 def _measure(
-    rows: Sequence[Row], weights: Mapping[str, Weights], setting: Setting, progress: Progress
+    table: Table,
+    rows: Sequence[Row],
+    weights: Mapping[str, Weights],
+    setting: Setting,
+    progress: Progress,
 ) -> None:
     with engines_of(setting.config(), progress) as engines:
         progress.run_started(setting.task, 0)
@@ -69,9 +71,27 @@ def _measure(
         for row in sorted(rows, key=lambda row: list(weights).index(row.weights)):
             progress.note(row.key)
             engines.serve(weights[row.weights])
-            answers = measure(engines, setting.config(*row.overrides), setting.task, row.system, progress)
-            kept = {"row": row.key, "weights": asdict(weights[row.weights]), "figures": figures(answers)}
+            config = setting.config(*row.overrides)
+            items = _items(table, config, setting.task)
+            said = measure(engines, config, items, row.system, progress)
+            found = Measurement(config, setting.task, row.system, items, said).columns(table.kind)
+            kept = {"row": row.key, "weights": asdict(weights[row.weights]), "figures": found}
             _write(_file(setting, row), json.dumps(kept, indent=2))
+
+
+def _items(table: Table, config: Config, task: str) -> dict[str, HeldOut]:
+    """The held-out inputs; a judge sees each pair in both orders."""
+    items = {each.input.id: each for each in read_heldout(config.tasks[task].heldout, task)}
+    if table.kind != "judge":
+        return items
+    swap = load_task(config.tasks[task].parser, ("swap",)).perturbations["swap"].twin
+    both = dict(items)
+    for number, each in items.items():
+        twin = swap(each.input)
+        if twin is None:
+            raise BadInputError(f"{config.tasks[task].heldout.path}: {number} is no pair that can be swapped")
+        both[number + OTHER_ORDER] = HeldOut(replace(twin, id=number + OTHER_ORDER), None, each.category)
+    return both
 
 
 def _trained(config: Config) -> Weights:
@@ -86,6 +106,10 @@ def _trained(config: Config) -> Weights:
 
 def _file(setting: Setting, row: Row) -> Path:
     return setting.folder / "rows" / f"{digest(row.key)[:12]}.json"
+
+
+def _read(file: Path) -> dict[str, Figure]:
+    return {name: Figure(*values) for name, values in json.loads(file.read_text())["figures"].items()}
 
 
 def _write(file: Path, text: str) -> None:

@@ -8,16 +8,11 @@ from typing import Any
 import jinja2
 
 from s2d_loop.report.text import DASH, times
+from s2d_loop.reproduce.metrics import Figure
 from s2d_loop.reproduce.tables import Row, Table
 
-Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
-"""Figures by task and by the row's key."""
-
-WORDS = {
-    "accuracy": "accuracy, %",
-    "miss_match": "neither yes nor no, %",
-    "tokens": "tokens an answer",
-}
+Results = Mapping[str, Mapping[str, Mapping[str, Figure]]]
+"""Figures by task, by the row's key and by column."""
 
 
 def write(table: Table, results: Results, about: Mapping[str, str], folder: Path) -> Path:
@@ -31,27 +26,23 @@ def write(table: Table, results: Results, about: Mapping[str, str], folder: Path
     return page
 
 
-def ours(figures: Mapping[str, Any], metric: str) -> tuple[float | None, str]:
-    """A metric of a row as the paper writes it, and with its 95 % interval."""
-    if metric == "tokens":
-        value = figures["tokens"]
-        return value, DASH if value is None else f"{value:.1f}"
-    if metric == "miss_match":
-        value = 100 * figures["unparsable"] / figures["answers"]
-        return value, f"{value:.1f}"
-    if figures["accuracy"] is None:
-        return None, DASH
-    value = 100 * figures["accuracy"]
-    return value, f"{value:.1f} ({100 * figures['low']:.1f} to {100 * figures['high']:.1f})"
+def ours(figure: Figure | None) -> str:
+    """A figure as the paper writes it, with its 95 % interval if it has one."""
+    if figure is None or figure.value is None:
+        return DASH
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.1f}"
+    return f"{figure.value:.1f} ({figure.low:.1f} to {figure.high:.1f})"
 
 
 def cells(row: Row, table: Table, results: Results) -> list[str]:
-    """The paper's figure and ours, for each task and metric."""
+    """The paper's figure and ours, for each task and column, and how many times the first row's tokens."""
     shown = []
     for task in table.tasks:
+        measured = results[task][row.key]
         for metric in table.metrics:
             paper = row.paper.get(task, {}).get(metric)
-            shown += [DASH if paper is None else f"{paper:g}", ours(results[task][row.key], metric)[1]]
+            shown += [DASH if paper is None else f"{paper:g}", ours(measured.get(metric))]
         if "tokens" in table.metrics:
             shown.append(times(_token_ratio(row, table, results, task)))
     return shown
@@ -62,10 +53,17 @@ def heads(table: Table) -> list[str]:
     made = []
     for task in table.tasks:
         for metric in table.metrics:
-            made += [f"{task}: {WORDS[metric]}, paper", f"{task}: {WORDS[metric]}, ours"]
+            made += [f"{task}: {words(metric)}, paper", f"{task}: {words(metric)}, ours"]
         if "tokens" in table.metrics:
-            made.append(f"{task}: tokens against {table.rows[0].name}, ours")
+            made.append(f"{task}: tokens against the first row, ours")
     return made
+
+
+def words(metric: str) -> str:
+    """A column's heading."""
+    if metric.startswith("tokens"):
+        return metric.replace("tokens", "tokens an answer")
+    return metric.replace("miss_match", "no answer") + " %"
 
 
 def markdown(table: Table, results: Results, about: Mapping[str, str]) -> str:
@@ -89,7 +87,7 @@ def html(table: Table, results: Results, about: Mapping[str, str]) -> str:
         table=table,
         about={name: value for name, value in about.items() if name != "note"},
         notes=[note for note in (table.note, about.get("note", "")) if note],
-        words=WORDS,
+        words=words,
         ratio="tokens" in table.metrics,
         rows=[(row, cells(row, table, results)) for row in table.rows],
         plots=[(task, _plot(table, results, task)) for task in table.tasks],
@@ -97,26 +95,19 @@ def html(table: Table, results: Results, about: Mapping[str, str]) -> str:
 
 
 def _plot(table: Table, results: Results, task: str) -> str:
-    """Accuracy by row, the paper's as a hollow mark and ours with its interval, as SVG."""
+    """The first column by row, the paper's as a hollow mark and ours with its interval, as SVG."""
     import vl_convert
 
+    metric = table.metrics[0]
     rows = []
     for row in table.rows:
-        figures = results[task][row.key]
-        if figures["accuracy"] is None:
+        figure = results[task][row.key].get(metric)
+        if figure is None or figure.value is None:
             continue
-        rows.append(
-            {
-                "row": row.name,
-                "section": row.section,
-                "ours": 100 * figures["accuracy"],
-                "low": 100 * figures["low"],
-                "high": 100 * figures["high"],
-                "paper": row.paper.get(task, {}).get("accuracy"),
-            }
-        )
+        shown = figure._asdict() | {"row": row.key, "paper": row.paper.get(task, {}).get(metric)}
+        rows.append(shown)
     y = {"field": "row", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 420}}
-    x = {"type": "quantitative", "scale": {"domain": [0, 100]}, "title": "accuracy, %"}
+    x = {"type": "quantitative", "scale": {"domain": [0, 100]}, "title": words(metric)}
     spec = {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "data": {"values": rows},
@@ -129,7 +120,7 @@ def _plot(table: Table, results: Results, task: str) -> str:
             },
             {
                 "mark": {"type": "point", "filled": True, "size": 70, "color": "#0072b2"},
-                "encoding": {"y": y, "x": {**x, "field": "ours"}},
+                "encoding": {"y": y, "x": {**x, "field": "value"}},
             },
             {
                 "transform": [{"filter": "datum.paper !== null"}],
@@ -151,7 +142,7 @@ def _plot(table: Table, results: Results, task: str) -> str:
 
 def _token_ratio(row: Row, table: Table, results: Results, task: str) -> float | None:
     """How many times the tokens of the table's first row."""
-    first, own = (results[task][each.key]["tokens"] for each in (table.rows[0], row))
+    first, own = (results[task][each.key]["tokens"].value for each in (table.rows[0], row))
     return own / first if own is not None and first else None
 
 
@@ -162,5 +153,8 @@ def _plain(row: Row, table: Table, results: Results) -> dict[str, Any]:
         "weights": row.weights,
         "system": row.system,
         "paper": {task: dict(figures) for task, figures in row.paper.items()},
-        "ours": {task: dict(results[task][row.key]) for task in table.tasks},
+        "ours": {
+            task: {name: figure._asdict() for name, figure in results[task][row.key].items()}
+            for task in table.tasks
+        },
     }

@@ -44,8 +44,11 @@ def scaled(path: Path, scale: float) -> list[str]:
 
 def configured(path: Path, task: str, overrides: Sequence[str], changes: Sequence[str]) -> Config:
     """The task's configuration with a row's or a distillation's changes."""
+    plain = load(str(existing(path)), overrides)
+    # Table 3's examples are rows of the file that trains.
+    changes = [each.replace("EXAMPLES", plain.sources[0].path) for each in changes]
     spelled = [each[1:] if each.startswith("/") else f"tasks.{task}.{each}" for each in changes]
-    return load(str(existing(path)), [*overrides, *spelled])
+    return load(str(path), [*overrides, *spelled])
 
 
 def existing(path: Path) -> Path:

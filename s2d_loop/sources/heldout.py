@@ -1,6 +1,5 @@
 """Held-out inputs with their references: read whole, or not at all."""
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,7 +34,9 @@ def read_heldout(config: HeldOutConfig, task: str) -> list[HeldOut]:
     read, columns = reader
     heldout: list[HeldOut] = []
     problems: list[str] = []
-    for shard, row in itertools.islice(_rows(shards, columns), config.limit):
+    for shard, row in _rows(shards, columns):
+        if config.limit is not None and len(heldout) >= config.limit:
+            break
         try:
             if row.value is None:
                 raise UnreadableError(row.problem, row.excerpt)
@@ -44,6 +45,7 @@ def read_heldout(config: HeldOutConfig, task: str) -> list[HeldOut]:
             problems.append(f"{shard}#{row.number}: {err} ({err.excerpt})")
             continue
         inputs = as_inputs(items, f"heldout/{task}:{shard}#{row.number}", task)
+        # A row may hold several inputs, or none that this format takes: the limit counts inputs.
         heldout += map(HeldOut, inputs, references, (item.category for item in items))
     if problems:
         listed = "\n".join(f"  {each}" for each in problems[:_SHOWN])
@@ -52,7 +54,7 @@ def read_heldout(config: HeldOutConfig, task: str) -> list[HeldOut]:
         )
     if not heldout:
         raise BadInputError(f"{where}: there are no rows in it")
-    return heldout
+    return heldout[: config.limit]
 
 
 def _rows(shards: list[Shard], columns: list[str] | None) -> Iterator[tuple[str, Row]]:

@@ -1,37 +1,47 @@
 """The paper's tables: every row is a configuration that works, and results stand beside the paper's."""
 
+import inspect
+import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from s2d_loop.errors import BadInputError
+from s2d_loop.errors import BadInputError, S2DError
+from s2d_loop.records import Generation, HeldOut, Input, Message, Sample
 from s2d_loop.reproduce import page
+from s2d_loop.reproduce.metrics import OTHER_ORDER, Figure, Measurement
 from s2d_loop.reproduce.plan import configured, find_table, scaled
+from s2d_loop.reproduce.table4 import check
 from s2d_loop.reproduce.tables import START, TABLE_1, TABLES, Table
+from s2d_loop.system2.registry import load_method
+from s2d_loop.tasks.trivia_qa import reference
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 EVERY = pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
 
 
-def figures(accuracy: float | None, tokens: float = 12.0) -> dict[str, Any]:
+def figures(accuracy: float | None, tokens: float = 12.0) -> dict[str, Figure]:
     return {
-        "accuracy": accuracy,
-        "low": 0.4,
-        "high": 0.6,
-        "n": 50,
-        "answers": 50,
-        "tokens": tokens,
-        "unparsable": 2,
+        "accuracy": Figure(accuracy, 40.0, 60.0, 50),
+        "tokens": Figure(tokens, None, None, 50),
+        "miss_match": Figure(4.0, 1.0, 9.0, 50),
     }
 
 
 @EVERY
-def test_every_row_and_distillation_is_a_working_configuration(table: Table) -> None:
+@pytest.mark.parametrize("folder", ["paper", "testbed"])
+def test_every_row_and_distillation_is_a_working_configuration(table: Table, folder: str) -> None:
     for task in table.tasks:
-        path = CONFIGS / "testbed" / f"{task}.yaml"
+        path = CONFIGS / folder / f"{task}.yaml"
+        if not path.exists():
+            pytest.skip("no tiny model for this task yet")
         made = [configured(path, task, (), each.overrides) for each in (*table.distillations, *table.rows)]
         assert {name for config in made for name in config.tasks} == {task}
+        for config in made:
+            method, direct = config.tasks[task].method, config.tasks[task].system1_method
+            for one in (method, direct):
+                assert inspect.iscoroutinefunction(load_method(one.name))
         distilled = made[: len(table.distillations)]
         assert len({config.model_dump_json() for config in distilled}) == len(distilled), "two are the same"
 
@@ -44,6 +54,7 @@ def test_rows_measure_weights_that_exist_and_are_told_apart(table: Table) -> Non
     for row in table.rows:
         assert set(row.paper) <= set(table.tasks)
         assert all(set(each) <= {*table.metrics} for each in row.paper.values())
+    assert table.metrics[0].startswith(("accuracy", "agreement")), "the first column is plotted in percent"
 
 
 def test_scale_takes_a_part_and_needs_a_limit(tmp_path: Path) -> None:
@@ -65,9 +76,9 @@ def test_what_isnt_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_table_shows_the_papers_figures_and_ours(tmp_path: Path) -> None:
-    results = {task: {row.key: figures(0.5) for row in TABLE_1.rows} for task in TABLE_1.tasks}
+    results = {task: {row.key: figures(50.0) for row in TABLE_1.rows} for task in TABLE_1.tasks}
     last = TABLE_1.rows[-1].key
-    results["last_letters"][last] = figures(0.98, tokens=6.0)
+    results["last_letters"][last] = figures(98.0, tokens=6.0)
     results["coin_flip"][last] = figures(None)
     written = page.write(TABLE_1, results, {"model": "m<i>", "note": "A note."}, tmp_path)
     lines = (tmp_path / "table1.md").read_text().splitlines()
@@ -79,3 +90,72 @@ def test_a_table_shows_the_papers_figures_and_ours(tmp_path: Path) -> None:
     assert "A note." in text
     assert text.count("<svg") == 2
     assert "<script" not in text
+
+
+def said(x: str, *texts: str, tokens: int = 10) -> Generation:
+    samples = tuple(Sample(text, True) for text in texts)
+    asked = Input(x, "t", (Message("user", x),), x)
+    return Generation(asked, "w", "p", samples, (), (), (), len(texts), tokens, 0, None)
+
+
+def measurement(task: str, references: dict[str, tuple[str | None, str]], *rows: Generation) -> Measurement:
+    config = configured(CONFIGS / "paper" / f"{task}.yaml", task, (), ())
+    items = {
+        row.input.id: HeldOut(replace(row.input, task=task), *references.get(row.input.id, (None, "")))
+        for row in rows
+    }
+    named = [replace(row, input=replace(row.input, task=task)) for row in rows]
+    return Measurement(config, task, "system1", items, named)
+
+
+def test_answers_are_right_wrong_or_missing() -> None:
+    rows = (said("a", "Yes."), said("b", "No.", tokens=20), said("c", "Heads."))
+    found = measurement("coin_flip", dict.fromkeys("abc", ("yes", "")), *rows).columns("answers")
+    assert found["accuracy"].value == pytest.approx(100 / 3)
+    assert found["miss_match"].value == pytest.approx(100 / 3)
+    assert found["tokens"].value == pytest.approx(40 / 3)
+    assert found["accuracy"].n == 3
+
+
+def test_accuracy_at_k_votes_on_the_first_k_samples_and_counts_their_tokens() -> None:
+    wrong_first = ["Final answer: 3", *["Final answer: 7"] * 9]
+    row = said("a", *wrong_first, tokens=100)
+    found = measurement("gsm8k", {"a": ("7", "")}, row).columns("votes")
+    assert [found[f"accuracy, k={k}"].value for k in (1, 5, 10)] == [0.0, 100.0, 100.0]
+    assert [found[f"tokens, k={k}"].value for k in (1, 5, 10)] == [10, 50, 100]
+    once = measurement("gsm8k", {"a": ("7", "")}, said("a", "Final answer: 7")).columns("votes")
+    assert (once["accuracy, k=1"].value, once["accuracy, k=5"].value) == (100.0, None)
+
+
+def test_a_judge_agrees_only_where_both_orders_say_the_same() -> None:
+    rows = []
+    for number, (first, swapped) in enumerate([("A", "B"), ("A", "A"), ("C", "C"), ("B", "A")]):
+        rows += [said(f"p{number}", f"[[{first}]]"), said(f"p{number}{OTHER_ORDER}", f"[[{swapped}]]")]
+    references = {f"p{number}": ("A", "writing" if number else "math") for number in range(4)}
+    found = measurement("pairwise", references, *rows).columns("judge")
+    assert found["agreement"].value == 25.0, "an inconsistent judge, or a tie, agrees with nobody"
+    assert found["inconsistent"].value == 25.0
+    assert found["agreement, math"].value == 100.0
+    assert found["agreement, writing"].value == 0.0
+    assert found["tokens"].value == 10, "of one order"
+
+
+def test_biased_and_unbiased_inputs_are_apart() -> None:
+    right = reference(["Paris"], "Lyon")
+    found = measurement(
+        "trivia_qa",
+        {"a": (right, "biased"), "b": (right, "unbiased")},
+        said("a", "It is Lyon."),
+        said("b", "It is Paris."),
+    ).columns("biased")
+    assert found["accuracy, biased"].value == 0.0
+    assert found["accuracy, unbiased"].value == 100.0
+
+
+def test_the_papers_training_settings_are_those_of_its_configurations(tmp_path: Path) -> None:
+    assert "| BSM | OASST2 | 600 | 600 | 131,000 | 131,072 |" in check(CONFIGS)
+    shutil.copytree(CONFIGS / "paper", tmp_path / "paper")
+    changed = tmp_path / "paper" / "gsm8k.yaml"
+    changed.write_text(changed.read_text().replace("steps: 5000", "steps: 500"))
+    with pytest.raises(S2DError, match=r"gsm8k\.yaml: train\.steps is not the paper's"):
+        check(tmp_path)
