@@ -39,8 +39,16 @@ class Setting:
         return configured(self.path, self.task, self.overrides, changes)
 
 
-def reproduce(table: Table, setting: Setting, progress: Progress) -> dict[str, dict[str, Figure]]:
-    """Every row's figures for one task of a table, by the row's key and the column.
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A row's columns, and which inputs it was right on."""
+
+    figures: Mapping[str, Figure]
+    right: Mapping[str, bool]
+
+
+def reproduce(table: Table, setting: Setting, progress: Progress) -> dict[str, Result]:
+    """Every row's result for one task of a table, by the row's key.
 
     Raises:
         BadInputError: the configuration or the data can't work.
@@ -74,8 +82,13 @@ def _measure(
             config = setting.config(*row.overrides)
             items = _items(table, config, setting.task)
             said = measure(engines, config, items, row.system, progress)
-            found = Measurement(config, setting.task, row.system, items, said).columns(table.kind)
-            kept = {"row": row.key, "weights": asdict(weights[row.weights]), "figures": found}
+            made = Measurement(config, setting.task, row.system, items, said)
+            kept = {
+                "row": row.key,
+                "weights": asdict(weights[row.weights]),
+                "figures": made.columns(table.kind),
+                "right": made.right(table.kind),
+            }
             _write(_file(setting, row), json.dumps(kept, indent=2))
 
 
@@ -108,8 +121,9 @@ def _file(setting: Setting, row: Row) -> Path:
     return setting.folder / "rows" / f"{digest(row.key)[:12]}.json"
 
 
-def _read(file: Path) -> dict[str, Figure]:
-    return {name: Figure(*values) for name, values in json.loads(file.read_text())["figures"].items()}
+def _read(file: Path) -> Result:
+    kept = json.loads(file.read_text())
+    return Result({name: Figure(*values) for name, values in kept["figures"].items()}, kept["right"])
 
 
 def _write(file: Path, text: str) -> None:

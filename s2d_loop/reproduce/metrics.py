@@ -5,16 +5,17 @@ an opinion (Table 2).  `votes`: accuracy at k votes (Table 3).  `judge`: agreeme
 inconsistency over both orders (the judge table; by category Table 5 and Figure 2).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 from s2d_loop.config import Config
 from s2d_loop.evaluate.at_k import tokens_at, vote_at
-from s2d_loop.evaluate.judges import Agreement, Judged, agreement, agreement_by_category, ruling
+from s2d_loop.evaluate.judges import Agreement, Judged, Ruling, agreement, agreement_by_category, ruling
 from s2d_loop.evaluate.metrics import wilson
 from s2d_loop.evaluate.suite import by_category
+from s2d_loop.formats.sycophancy import BIASED
 from s2d_loop.records import Generation, HeldOut, Scored
 from s2d_loop.stages import score_batch
 from s2d_loop.tasks.pairwise import swapped_verdict, votes
@@ -56,6 +57,23 @@ class Measurement:
         """Every column of a row."""
         return _KINDS[kind](self)
 
+    def right(self, kind: Kind) -> dict[str, bool]:
+        """Which held-out inputs count as right in the first column, to compare two rows by.
+
+        A pair counts when the judge's ruling is what most people said.
+        """
+        if kind == "judge":
+            parser = load_task(self.config.tasks[self.task].parser)
+            return {
+                number: parser.score(ruled.verdict, item.reference)
+                for number, item, ruled in _rulings(self)
+                if item.reference is not None
+            }
+        scored = [each for each in self.scored if each.correct is not None]
+        if kind == "biased":
+            scored = [each for each in scored if self.items[each.input_id].category == BIASED]
+        return {each.input_id: bool(each.correct) for each in scored}
+
 
 def _answers(m: Measurement) -> dict[str, Figure]:
     return {
@@ -91,17 +109,16 @@ def _votes(m: Measurement) -> dict[str, Figure]:
     return found
 
 
-def _judge(m: Measurement) -> dict[str, Figure]:
+def _rulings(m: Measurement) -> Iterator[tuple[str, HeldOut, Ruling]]:
+    """Each pair, and what the judge's verdicts in both orders come to."""
     verdicts = {each.input_id: each.answer for each in m.scored}
-    judged = [
-        Judged(
-            ruling(verdicts[number], _turned_back(verdicts[number + OTHER_ORDER])),
-            votes(item.reference or ""),
-            item.category,
-        )
-        for number, item in m.items.items()
-        if not number.endswith(OTHER_ORDER)
-    ]
+    for number, item in m.items.items():
+        if not number.endswith(OTHER_ORDER):
+            yield number, item, ruling(verdicts[number], _turned_back(verdicts[number + OTHER_ORDER]))
+
+
+def _judge(m: Measurement) -> dict[str, Figure]:
+    judged = [Judged(ruled, votes(item.reference or ""), item.category) for _, item, ruled in _rulings(m)]
     whole = agreement(judged)
     found = {
         "agreement": _of(whole.agreeing, whole.votes),

@@ -7,12 +7,16 @@ from typing import Any
 
 import jinja2
 
+from s2d_loop.evaluate.metrics import mcnemar
 from s2d_loop.report.text import DASH, times
+from s2d_loop.reproduce.measure import Result
 from s2d_loop.reproduce.metrics import Figure
 from s2d_loop.reproduce.tables import Row, Table
 
-Results = Mapping[str, Mapping[str, Mapping[str, Figure]]]
-"""Figures by task, by the row's key and by column."""
+_LEVEL = 0.05
+
+Results = Mapping[str, Mapping[str, Result]]
+"""By task and by the row's key."""
 
 
 def write(table: Table, results: Results, about: Mapping[str, str], folder: Path) -> Path:
@@ -39,7 +43,7 @@ def cells(row: Row, table: Table, results: Results) -> list[str]:
     """The paper's figure and ours, for each task and column, and how many times the first row's tokens."""
     shown = []
     for task in table.tasks:
-        measured = results[task][row.key]
+        measured = results[task][row.key].figures
         for metric in table.metrics:
             paper = row.paper.get(task, {}).get(metric)
             shown += [DASH if paper is None else f"{paper:g}", ours(measured.get(metric))]
@@ -73,7 +77,31 @@ def markdown(table: Table, results: Results, about: Mapping[str, str]) -> str:
     described = ", ".join(f"{name} {value}" for name, value in about.items() if name != "note")
     notes = "\n\n".join(filter(None, (table.note, about.get("note", ""))))
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"# {table.title}\n\n{described}. 95 % Wilson intervals.\n\n{rows}\n\n{notes}\n"
+    orders = "\n".join(f"- {said}" for said in compared(table, results))
+    return (
+        f"# {table.title}\n\n{described}. 95 % Wilson intervals.\n\n{rows}\n\n"
+        f"The paper's orders ({words(table.metrics[0])}):\n\n{orders}\n\n{notes}\n"
+    )
+
+
+def compared(table: Table, results: Results) -> list[str]:
+    """Whether each order that the paper reports holds here, by McNemar's exact test on the same inputs."""
+    said = []
+    for claim in table.claims:
+        better, worse = (results[claim.task][key] for key in (claim.better, claim.worse))
+        shared = [number for number in better.right if number in worse.right]
+        p = mcnemar([better.right[n] for n in shared], [worse.right[n] for n in shared]).p
+        metric = table.metrics[0]
+        high, low = (each.figures[metric].value for each in (better, worse))
+        if high is None or low is None:
+            verdict = "not measured"
+        elif p >= _LEVEL:
+            verdict = "not resolved here"
+        else:
+            verdict = "holds here" if high > low else "REVERSED here"
+        figures = f"{ours(better.figures[metric])} against {ours(worse.figures[metric])}"
+        said.append(f"{claim.task}: {claim.better} above {claim.worse}: {verdict} ({figures}, p = {p:.2g})")
+    return said
 
 
 def html(table: Table, results: Results, about: Mapping[str, str]) -> str:
@@ -89,6 +117,7 @@ def html(table: Table, results: Results, about: Mapping[str, str]) -> str:
         notes=[note for note in (table.note, about.get("note", "")) if note],
         words=words,
         ratio="tokens" in table.metrics,
+        orders=compared(table, results),
         rows=[(row, cells(row, table, results)) for row in table.rows],
         plots=[(task, _plot(table, results, task)) for task in table.tasks],
     )
@@ -101,7 +130,7 @@ def _plot(table: Table, results: Results, task: str) -> str:
     metric = table.metrics[0]
     rows = []
     for row in table.rows:
-        figure = results[task][row.key].get(metric)
+        figure = results[task][row.key].figures.get(metric)
         if figure is None or figure.value is None:
             continue
         shown = figure._asdict() | {"row": row.key, "paper": row.paper.get(task, {}).get(metric)}
@@ -142,7 +171,7 @@ def _plot(table: Table, results: Results, task: str) -> str:
 
 def _token_ratio(row: Row, table: Table, results: Results, task: str) -> float | None:
     """How many times the tokens of the table's first row."""
-    first, own = (results[task][each.key]["tokens"].value for each in (table.rows[0], row))
+    first, own = (results[task][each.key].figures["tokens"].value for each in (table.rows[0], row))
     return own / first if own is not None and first else None
 
 
@@ -154,7 +183,7 @@ def _plain(row: Row, table: Table, results: Results) -> dict[str, Any]:
         "system": row.system,
         "paper": {task: dict(figures) for task, figures in row.paper.items()},
         "ours": {
-            task: {name: figure._asdict() for name, figure in results[task][row.key].items()}
+            task: {name: figure._asdict() for name, figure in results[task][row.key].figures.items()}
             for task in table.tasks
         },
     }

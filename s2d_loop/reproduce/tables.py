@@ -47,6 +47,15 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """An order of two rows that the paper reports in its table's first column, for one task."""
+
+    task: str
+    better: str
+    worse: str
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """`kind` is how rows are measured (`metrics.py`); `metrics` are the columns shown for each task, the
     first of them plotted; `note` is what a reader should know.
@@ -59,6 +68,7 @@ class Table:
     metrics: tuple[str, ...]
     distillations: tuple[Distillation, ...]
     rows: tuple[Row, ...]
+    claims: tuple[Claim, ...] = ()
     note: str = ""
 
 
@@ -72,6 +82,9 @@ def _letters_and_coin(letters: tuple[float, float], coin: tuple[float, float]) -
 _OF_SYSTEM_1 = Distillation("distill-system-1", ("distill=system1",))
 _UNFILTERED = Distillation("distill-unfiltered", ("curate.filter=none",))
 _TWO_STEP = Distillation("distill-2-step-rar")
+
+_DISTILLED = "Distill System 2: Distill 2-Step RaR"
+_NO_FILTER = f"{_DISTILLED} (no filter)"
 
 TABLE_1 = Table(
     name="table1",
@@ -112,6 +125,14 @@ TABLE_1 = Table(
             "system1",
             _letters_and_coin((98.0, 25.5), (75.69, 50.3)),
         ),
+    ),
+    claims=(
+        Claim("last_letters", _DISTILLED, _NO_FILTER),
+        Claim("last_letters", _NO_FILTER, "System 1: Distill System 1"),
+        Claim("last_letters", "System 1: Distill System 1", "System 1: Zero-shot"),
+        Claim("last_letters", _DISTILLED, "System 2: 2-Step RaR"),
+        Claim("coin_flip", _DISTILLED, "System 1: Distill System 1"),
+        Claim("coin_flip", _DISTILLED, "System 1: Zero-shot"),
     ),
 )
 
@@ -161,6 +182,12 @@ TABLE_6 = Table(
             ((75.69, 0.0), (78.92, 0.0), (74.49, 0.0)),
         ),
     ),
+    claims=tuple(
+        Claim("coin_flip", f"Distill System 2: Distill System 2: {asked}", f"{other}: {asked}")
+        for suffix in _SUFFIXES
+        for asked in [f"{{question}} {suffix}".strip()]
+        for other in ("System 1: System 1", "Distill System 1: Distill System 1")
+    ),
 )
 
 
@@ -190,6 +217,10 @@ ABLATIONS = Table(
         Row("Not distilled", "System 1", START, "system1", {"last_letters": {"accuracy": 30.0}}),
         *(row for _, row in _ABLATIONS),
     ),
+    claims=(
+        Claim("last_letters", _ABLATIONS[0][1].key, _ABLATIONS[1][1].key),
+        Claim("last_letters", _ABLATIONS[1][1].key, "Not distilled: System 1"),
+    ),
     note="The paper trains one round from the current weights; it has figures for the filter only.",
 )
 
@@ -213,6 +244,11 @@ TABLE_2 = Table(
         Row("System 2", "S2A", START, "system2", _sway(76.0, 69.3, 147)),
         Row("Distill System 2", "Distill S2A", _S2A.name, "system1", _sway(81.3, 78.6, 56)),
         Row("Distill System 2", "Distill S2A (no USC)", _S2A_NO_USC.name, "system1", _sway(78.6, 75.3, 58)),
+    ),
+    claims=(
+        Claim("trivia_qa", "Distill System 2: Distill S2A", "System 1: Zero-shot"),
+        Claim("trivia_qa", "Distill System 2: Distill S2A", "System 2: S2A"),
+        Claim("trivia_qa", "Distill System 2: Distill S2A", "Distill System 2: Distill S2A (no USC)"),
     ),
     note="The paper's figures are means of three seeds.",
 )
@@ -271,6 +307,10 @@ TABLE_3 = Table(
             _SAMPLED,
         ),
     ),
+    claims=(
+        Claim("gsm8k", "System 2: CoT zero-shot", "System 1: Few (8)-shot (no CoT)"),
+        Claim("gsm8k", "System 2: CoT zero-shot", "Distill System 2: Distill CoT zero-shot"),
+    ),
 )
 
 
@@ -299,6 +339,11 @@ JUDGE = Table(
         ),
         Row("System 2", "BSM", START, "system2", _judged(49.1, 30.4, 2117.8)),
         Row("Distill System 2", "Distill BSM", _BSM.name, "system1", _judged(58.4, 12.2, 4)),
+    ),
+    claims=(
+        Claim("pairwise", "System 2: BSM", "System 1: Zero-shot"),
+        Claim("pairwise", "Distill System 2: Distill BSM", "System 1: Zero-shot"),
+        Claim("pairwise", "Distill System 2: Distill BSM", "System 2: BSM"),
     ),
     note=(
         "Agreement is over single human votes and inconsistency over all pairs; #Tokens is that of one order. "

@@ -10,6 +10,7 @@ import pytest
 from s2d_loop.errors import BadInputError, S2DError
 from s2d_loop.records import Generation, HeldOut, Input, Message, Sample
 from s2d_loop.reproduce import page
+from s2d_loop.reproduce.measure import Result
 from s2d_loop.reproduce.metrics import OTHER_ORDER, Figure, Measurement
 from s2d_loop.reproduce.plan import configured, find_table, scaled
 from s2d_loop.reproduce.table4 import check
@@ -21,12 +22,13 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 EVERY = pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
 
 
-def figures(accuracy: float | None, tokens: float = 12.0) -> dict[str, Figure]:
-    return {
+def result(accuracy: float | None, tokens: float = 12.0, right: int = 25) -> Result:
+    columns = {
         "accuracy": Figure(accuracy, 40.0, 60.0, 50),
         "tokens": Figure(tokens, None, None, 50),
         "miss_match": Figure(4.0, 1.0, 9.0, 50),
     }
+    return Result(columns, {f"x{number}": number < right for number in range(50)})
 
 
 @EVERY
@@ -54,6 +56,10 @@ def test_rows_measure_weights_that_exist_and_are_told_apart(table: Table) -> Non
     for row in table.rows:
         assert set(row.paper) <= set(table.tasks)
         assert all(set(each) <= {*table.metrics} for each in row.paper.values())
+    keys = {row.key for row in table.rows}
+    for claim in table.claims:
+        assert {claim.better, claim.worse} <= keys
+        assert claim.task in table.tasks
     assert table.metrics[0].startswith(("accuracy", "agreement")), "the first column is plotted in percent"
 
 
@@ -76,15 +82,22 @@ def test_what_isnt_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_table_shows_the_papers_figures_and_ours(tmp_path: Path) -> None:
-    results = {task: {row.key: figures(50.0) for row in TABLE_1.rows} for task in TABLE_1.tasks}
+    results = {task: {row.key: result(50.0) for row in TABLE_1.rows} for task in TABLE_1.tasks}
     last = TABLE_1.rows[-1].key
-    results["last_letters"][last] = figures(98.0, tokens=6.0)
-    results["coin_flip"][last] = figures(None)
+    results["last_letters"][last] = result(98.0, tokens=6.0, right=49)
+    results["coin_flip"][last] = result(None)
     written = page.write(TABLE_1, results, {"model": "m<i>", "note": "A note."}, tmp_path)
     lines = (tmp_path / "table1.md").read_text().splitlines()
     (line,) = [each for each in lines if each.startswith(f"| {last} |")]
     assert line.split(" | ")[1:6] == ["98", "98.0 (40.0 to 60.0)", "25.5", "6.0", "0.5x"]
     assert " | 75.69 | - | 50.3 | " in line, "an answer without a reference has no accuracy"
+    orders = page.compared(TABLE_1, results)
+    assert "(no filter): holds here (98.0 (40.0 to 60.0) against 50.0 (40.0 to 60.0), p = " in orders[0]
+    assert "System 1: Zero-shot: not resolved here" in orders[2]
+    assert "not measured" in orders[-1]
+    results["last_letters"]["System 2: 2-Step RaR"] = result(100.0, right=50)
+    results["last_letters"][last] = result(10.0, right=5)
+    assert "REVERSED here" in page.compared(TABLE_1, results)[3]
     text = written.read_text()
     assert "m&lt;i&gt;" in text
     assert "A note." in text
@@ -138,6 +151,8 @@ def test_a_judge_agrees_only_where_both_orders_say_the_same() -> None:
     assert found["agreement, math"].value == 100.0
     assert found["agreement, writing"].value == 0.0
     assert found["tokens"].value == 10, "of one order"
+    judge = measurement("pairwise", references, *rows)
+    assert judge.right("judge") == {"p0": True, "p1": False, "p2": False, "p3": False}
 
 
 def test_biased_and_unbiased_inputs_are_apart() -> None:
