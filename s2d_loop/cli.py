@@ -147,10 +147,16 @@ def report(
 
 @app.command()
 def reproduce(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="table1, table6, ablations.")],
+    table: Annotated[
+        str,
+        typer.Argument(metavar="TABLE", help="table1, table2, table3, judge, table4, table6 or ablations."),
+    ],
     model: Annotated[
         str, typer.Option(help="`testbed`, or a model directory or hub name for the paper's own settings.")
     ] = "testbed",
+    settings: Annotated[
+        str | None, typer.Option(help="A folder of --configs: testbed, paper, smollm2 or your own.")
+    ] = None,
     scale: Annotated[
         float, typer.Option(min=0.0001, max=1.0, help="The part of inputs and steps to take.")
     ] = 1.0,
@@ -162,7 +168,17 @@ def reproduce(
     from s2d_loop.report.progress import progress
     from s2d_loop.reproduce.command import reproduce_table
 
-    typer.echo(reproduce_table(table, model, scale, seed, out, configs, progress()))
+    written = reproduce_table(
+        table,
+        model=model,
+        settings=settings,
+        scale=scale,
+        seed=seed,
+        out=out,
+        configs=configs,
+        progress=progress(),
+    )
+    typer.echo(written)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config
 from s2d_loop.driver import engines_of, measure
 from s2d_loop.driver import run as run_loop
-from s2d_loop.errors import BadInputError, S2DError
+from s2d_loop.errors import BadInputError
 from s2d_loop.ledger import Ledger
 from s2d_loop.preflight import check
 from s2d_loop.records import HeldOut, Weights, digest
@@ -41,7 +41,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A row's columns, and which inputs it was right on."""
+    """A row's columns, and which inputs it was right on; empty where there was nothing to train on."""
 
     figures: Mapping[str, Figure]
     right: Mapping[str, bool]
@@ -52,15 +52,18 @@ def reproduce(table: Table, setting: Setting, progress: Progress) -> dict[str, R
 
     Raises:
         BadInputError: the configuration or the data can't work.
-        S2DError: a run failed, or kept nothing to train on.
+        S2DError: a run failed.
     """
     weights = {START: check(setting.config()).start}
     for each in table.distillations:
         progress.note(f"{table.name}, {setting.task}: {each.name}")
         config = setting.config(f"/run.dir={setting.folder / each.name}", *each.overrides)
         run_loop(config, progress)
-        weights[each.name] = _trained(config)
-    missing = [row for row in table.rows if not _file(setting, row).exists()]
+        if trained := _trained(config):
+            weights[each.name] = trained
+        else:
+            progress.note(f"{each.name}: nothing was kept to train on; its rows stay empty.")
+    missing = [row for row in table.rows if row.weights in weights and not _file(setting, row).exists()]
     if missing:
         _measure(table, missing, weights, setting, progress)
     return {row.key: json.loads(_file(setting, row).read_text())["figures"] for row in table.rows}
@@ -107,14 +110,10 @@ def _items(table: Table, config: Config, task: str) -> dict[str, HeldOut]:
     return both
 
 
-def _trained(config: Config) -> Weights:
+def _trained(config: Config) -> Weights | None:
     """What a finished run trained last, promoted or not: a table shows failures too."""
     trained = Ledger(open_store(config.run.dir), SystemClock()).stages("train")
-    if not trained:
-        raise S2DError(
-            f"{config.run.dir}: nothing was kept, so nothing was trained and no row can be measured"
-        )
-    return Weights(**trained[-1].facts["weights"])
+    return Weights(**trained[-1].facts["weights"]) if trained else None
 
 
 def _file(setting: Setting, row: Row) -> Path:

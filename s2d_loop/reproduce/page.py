@@ -92,14 +92,14 @@ def compared(table: Table, results: Results) -> list[str]:
         shared = [number for number in better.right if number in worse.right]
         p = mcnemar([better.right[n] for n in shared], [worse.right[n] for n in shared]).p
         metric = table.metrics[0]
-        high, low = (each.figures[metric].value for each in (better, worse))
-        if high is None or low is None:
+        high, low = better.figures.get(metric), worse.figures.get(metric)
+        if high is None or low is None or high.value is None or low.value is None:
             verdict = "not measured"
         elif p >= _LEVEL:
             verdict = "not resolved here"
         else:
-            verdict = "holds here" if high > low else "REVERSED here"
-        figures = f"{ours(better.figures[metric])} against {ours(worse.figures[metric])}"
+            verdict = "holds here" if high.value > low.value else "REVERSED here"
+        figures = f"{ours(high)} against {ours(low)}"
         said.append(f"{claim.task}: {claim.better} above {claim.worse}: {verdict} ({figures}, p = {p:.2g})")
     return said
 
@@ -171,8 +171,10 @@ def _plot(table: Table, results: Results, task: str) -> str:
 
 def _token_ratio(row: Row, table: Table, results: Results, task: str) -> float | None:
     """How many times the tokens of the table's first row."""
-    first, own = (results[task][each.key].figures["tokens"].value for each in (table.rows[0], row))
-    return own / first if own is not None and first else None
+    first, own = (results[task][each.key].figures.get("tokens") for each in (table.rows[0], row))
+    if first is None or own is None or own.value is None or not first.value:
+        return None
+    return own.value / first.value
 
 
 def _plain(row: Row, table: Table, results: Results) -> dict[str, Any]:
