@@ -66,7 +66,10 @@ def reproduce(table: Table, setting: Setting, progress: Progress) -> dict[str, R
     missing = [row for row in table.rows if row.weights in weights and not _file(setting, row).exists()]
     if missing:
         _measure(table, missing, weights, setting, progress)
-    return {row.key: json.loads(_file(setting, row).read_text())["figures"] for row in table.rows}
+    return {
+        row.key: _read(_file(setting, row)) if row.weights in weights else Result({}, {})
+        for row in table.rows
+    }
 
 
 def _measure(

@@ -2,13 +2,19 @@
 
 import inspect
 import shutil
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from s2d_loop.config import Config
 from s2d_loop.errors import BadInputError, S2DError
-from s2d_loop.records import Generation, HeldOut, Input, Message, Sample
+from s2d_loop.records import Generation, HeldOut, Input, Message, Sample, Weights
+from s2d_loop.report.progress import SilentProgress
+from s2d_loop.reproduce import measure as measuring
 from s2d_loop.reproduce import page
 from s2d_loop.reproduce.measure import Result
 from s2d_loop.reproduce.metrics import OTHER_ORDER, Figure, Measurement
@@ -174,3 +180,57 @@ def test_the_papers_training_settings_are_those_of_its_configurations(tmp_path: 
     changed.write_text(changed.read_text().replace("steps: 5000", "steps: 500"))
     with pytest.raises(S2DError, match=r"gsm8k\.yaml: train\.steps is not the paper's"):
         check(tmp_path)
+
+
+class Engines:
+    """Says yes to everything on weights that were trained, and nothing useful before."""
+
+    def __init__(self) -> None:
+        self.served: list[str] = []
+
+    def serve(self, weights: Weights) -> None:
+        self.served.append(weights.digest)
+
+
+def test_a_table_is_measured_row_by_row_and_never_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = Engines()
+    asked: list[str] = []
+
+    def measure(served: Engines, config: Config, items: Mapping[str, HeldOut], system: str, shown: object):
+        asked.append(system)
+        text = "Yes." if served.served[-1] != "start" else "Heads."
+        return [
+            Generation(
+                item.input, served.served[-1], "direct", (Sample(text, True),), (), (), (), 1, 3, 0, None
+            )
+            for item in items.values()
+        ]
+
+    def trained(config: Config) -> Weights | None:
+        name = Path(config.run.dir).name
+        return None if name == "distill-system-1" else Weights(f"/{name}", name)
+
+    monkeypatch.setattr(measuring, "run_loop", lambda config, progress: None)
+    monkeypatch.setattr(measuring, "_trained", trained)
+    monkeypatch.setattr(measuring, "check", lambda config: SimpleNamespace(start=Weights("/start", "start")))
+    monkeypatch.setattr(measuring, "engines_of", lambda config, progress: nullcontext(engines))
+    monkeypatch.setattr(measuring, "measure", measure)
+    path = CONFIGS / "testbed" / "coin_flip.yaml"
+    setting = measuring.Setting(
+        "coin_flip", path, ("tasks.coin_flip.heldout.limit=20", f"run.dir={tmp_path}/start"), tmp_path
+    )
+    found = measuring.reproduce(TABLE_1, setting, SilentProgress())
+    assert engines.served == ["start"] * 3 + ["distill-unfiltered", "distill-2-step-rar"]
+    assert asked == ["system1", "system2", "system2", "system1", "system1"]
+    assert found["System 1: Zero-shot"].figures["miss_match"].value == 100.0
+    assert found["System 1: Distill System 1"] == Result({}, {}), "its filter kept nothing"
+    last = found[TABLE_1.rows[-1].key]
+    assert last.figures["accuracy"].n == len(last.right) == 20
+    assert last.figures["accuracy"].value == pytest.approx(100 * sum(last.right.values()) / 20)
+    assert measuring.reproduce(TABLE_1, setting, SilentProgress()) == found
+    assert len(asked) == 5, "nothing is measured again"
+    both = dict.fromkeys(TABLE_1.tasks, found)
+    text = page.write(TABLE_1, both, {"model": "m"}, tmp_path / "out").read_text()
+    assert "System 1: Distill System 1 above System 1: Zero-shot: not measured" in text
