@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 
@@ -77,16 +77,30 @@ def markdown(table: Table, results: Results, about: Mapping[str, str]) -> str:
     described = ", ".join(f"{name} {value}" for name, value in about.items() if name != "note")
     notes = "\n\n".join(filter(None, (table.note, about.get("note", ""))))
     rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    orders = "\n".join(f"- {said}" for said in compared(table, results))
+    orders = "\n".join(
+        f"- {o.task}: {o.better} above {o.worse}: {o.verdict} here ({o.ours}, p = {o.p})"
+        for o in compared(table, results)
+    )
     return (
         f"# {table.title}\n\n{described}. 95 % Wilson intervals.\n\n{rows}\n\n"
         f"The paper's orders ({words(table.metrics[0])}):\n\n{orders}\n\n{notes}\n"
     )
 
 
-def compared(table: Table, results: Results) -> list[str]:
+class Order(NamedTuple):
+    """An order that the paper reports, and what became of it here."""
+
+    task: str
+    better: str
+    worse: str
+    ours: str
+    p: str
+    verdict: str
+
+
+def compared(table: Table, results: Results) -> list[Order]:
     """Whether each order that the paper reports holds here, by McNemar's exact test on the same inputs."""
-    said = []
+    orders = []
     for claim in table.claims:
         better, worse = (results[claim.task][key] for key in (claim.better, claim.worse))
         shared = [number for number in better.right if number in worse.right]
@@ -96,12 +110,12 @@ def compared(table: Table, results: Results) -> list[str]:
         if high is None or low is None or high.value is None or low.value is None:
             verdict = "not measured"
         elif p >= _LEVEL:
-            verdict = "not resolved here"
+            verdict = "not resolved"
         else:
-            verdict = "holds here" if high.value > low.value else "REVERSED here"
-        figures = f"{ours(high)} against {ours(low)}"
-        said.append(f"{claim.task}: {claim.better} above {claim.worse}: {verdict} ({figures}, p = {p:.2g})")
-    return said
+            verdict = "holds" if high.value > low.value else "reversed"
+        said = f"{ours(high)} against {ours(low)}"
+        orders.append(Order(claim.task, claim.better, claim.worse, said, f"{p:.2g}", verdict))
+    return orders
 
 
 def html(table: Table, results: Results, about: Mapping[str, str]) -> str:
@@ -135,7 +149,7 @@ def _plot(table: Table, results: Results, task: str) -> str:
             continue
         shown = figure._asdict() | {"row": row.key, "paper": row.paper.get(task, {}).get(metric)}
         rows.append(shown)
-    y = {"field": "row", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 420}}
+    y = {"field": "row", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 640}}
     x = {"type": "quantitative", "scale": {"domain": [0, 100]}, "title": words(metric)}
     spec = {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",

@@ -144,11 +144,11 @@ def _coin(exact: float, missed: float) -> Mapping[str, Figures]:
 _SUFFIXES = ("", "Flip means reverse.", "Flip means reverse. Answer the Yes or No question.")
 
 
-def _by_suffix(section: str, name: str, weights: str, figures: tuple[tuple[float, float], ...]) -> list[Row]:
+def _by_suffix(section: str, weights: str, figures: tuple[tuple[float, float], ...]) -> list[Row]:
     return [
         Row(
             section,
-            f"{name}: {{question}} {suffix}".strip(),
+            f"{{question}} {suffix}".strip(),
             weights,
             "system1",
             _coin(*each),
@@ -166,28 +166,28 @@ TABLE_6 = Table(
     metrics=("accuracy", "miss_match"),
     distillations=(_OF_SYSTEM_1, _TWO_STEP),
     rows=(
-        *_by_suffix("System 1", "System 1", START, ((56.11, 4.65), (66.84, 0.15), (52.89, 0.0))),
+        *_by_suffix("System 1", START, ((56.11, 4.65), (66.84, 0.15), (52.89, 0.0))),
         Row("System 2", "1-Step RaR", START, "system2", _coin(58.51, 0.0), ("method.name=rar_1step",)),
         Row("System 2", "2-Step RaR", START, "system2", _coin(77.19, 0.0)),
         *_by_suffix(
-            "Distill System 1",
             "Distill System 1",
             _OF_SYSTEM_1.name,
             ((54.54, 3.75), (62.64, 1.13), (63.39, 0.60)),
         ),
         *_by_suffix(
             "Distill System 2",
-            "Distill System 2",
             _TWO_STEP.name,
             ((75.69, 0.0), (78.92, 0.0), (74.49, 0.0)),
         ),
     ),
     claims=tuple(
-        Claim("coin_flip", f"Distill System 2: Distill System 2: {asked}", f"{other}: {asked}")
+        Claim("coin_flip", f"Distill System 2: {asked}", f"{other}: {asked}")
         for suffix in _SUFFIXES
         for asked in [f"{{question}} {suffix}".strip()]
-        for other in ("System 1: System 1", "Distill System 1: Distill System 1")
+        for other in ("System 1", "Distill System 1")
     ),
+    note='Where the questions already end in "Flip means reverse.", as the public ones do, the first row is '
+    "the paper's second.",
 )
 
 
