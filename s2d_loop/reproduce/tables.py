@@ -192,7 +192,7 @@ TABLE_6 = Table(
 
 
 def _ablation(name: str, *overrides: str, paper: float | None = None) -> tuple[Distillation, Row]:
-    made = Distillation(f"ablation-{name.replace(' ', '-')}", overrides)
+    made = Distillation("ablation-" + name.replace(",", "").replace(" ", "-"), overrides)
     figures: Mapping[str, Figures] = {} if paper is None else {"last_letters": {"accuracy": paper}}
     return made, Row("Distilled, two rounds", name, made.name, "system1", figures)
 
