@@ -19,7 +19,7 @@ from s2d_loop.evaluate.suite import SYSTEM1, figures
 from s2d_loop.generate import system1_plans, system2_plans
 from s2d_loop.ledger import Ledger
 from s2d_loop.loop import run_loop
-from s2d_loop.preflight import Checked, check, cluster_address
+from s2d_loop.preflight import Checked, check, cluster_address, for_workers
 from s2d_loop.records import Generation, HeldOut
 from s2d_loop.report.progress import Progress
 from s2d_loop.sources import read_heldout
@@ -55,7 +55,7 @@ def run(config: Config, progress: Progress) -> ExitCode:
             progress.run_started(Path(checked.store.root).name, config.run.iterations)
             return run_loop(
                 Run(
-                    config=config,
+                    config=for_workers(config),
                     ledger=ledger,
                     clock=SystemClock(),
                     dataflow=RayDataflow(config.generate),
@@ -116,6 +116,7 @@ def measure(
     Raises:
         S2DError: an input failed.
     """
+    config = for_workers(config)
     plans = system1_plans(config) if system == SYSTEM1 else system2_plans(config)
     clients = engines.client_factory(config.generate.num_runners)
     said: list[Generation] = []

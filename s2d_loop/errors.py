@@ -44,6 +44,15 @@ class TrainError(S2DError):
 class RequestError(S2DError):
     """One request can't be served whatever engine it goes to; it costs its own input only."""
 
+    reason = "generation_failed"
+    """Why the input is dropped."""
+
 
 class PromptTooLongError(RequestError):
     """The prompt, as the model's own tokens, doesn't fit the engine's context."""
+
+
+class NotRecordedError(RequestError):
+    """A call that must be answered from a recording isn't in it."""
+
+    reason = "not_recorded"

@@ -5,13 +5,15 @@ A program sees the model only through `RecordingLLM`, so every call has its own 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from s2d_loop.config import Config, SamplingConfig, TaskConfig
 from s2d_loop.errors import RequestError, S2DError
+from s2d_loop.recorded import Record, Recording, read_records, recording_of
 from s2d_loop.records import (
+    RECORDED,
     Call,
     Generation,
     Input,
@@ -62,14 +64,22 @@ class Plan:
     direct_samples: int = 0
     usc: Usc | None = None
     """How a sample is selected, where the filter is universal self-consistency."""
+    recorded: Recording | None = None
+    """Answers some steps in the model's place."""
     suffix: str = ""
     stream: str = ""
     """Keeps the seeds of a second use of the same program on the same input apart."""
 
 
 def distillation_plans(config: Config) -> dict[str, Plan]:
-    """What a round generates: the teacher's samples, and System 1's beside them."""
-    return {name: _teacher(name, task, config.run.seed) for name, task in config.tasks.items()}
+    """What a round generates: the teacher's samples, and System 1's beside them.
+
+    Raises:
+        BadInputError: a recording can't be read.
+    """
+    chosen = config.generate
+    records = read_records(chosen.recorded, model=chosen.recorded_model, weights=chosen.recorded_weights)
+    return {name: _teacher(name, task, config.run.seed, records) for name, task in config.tasks.items()}
 
 
 def system2_plans(config: Config) -> dict[str, Plan]:
@@ -101,7 +111,7 @@ def system1_plans(config: Config) -> dict[str, Plan]:
     }
 
 
-def _teacher(name: str, task: TaskConfig, seed: int) -> Plan:
+def _teacher(name: str, task: TaskConfig, seed: int, records: Sequence[Record]) -> Plan:
     plan = replace(
         _system2(name, task, seed),
         perturbations=tuple(task.curate.perturbations),
@@ -111,7 +121,8 @@ def _teacher(name: str, task: TaskConfig, seed: int) -> Plan:
     if task.distill == "system1":
         # The paper's baseline: the same number of samples and the same filter, without the program.
         plan = replace(plan, method="direct", options={}, steps={})
-    return plan
+    steps = task.method.recorded_steps if plan.method == task.method.name else None
+    return replace(plan, recorded=recording_of(records, plan.method, steps))
 
 
 def _system2(name: str, task: TaskConfig, seed: int) -> Plan:
@@ -151,8 +162,9 @@ async def generate(x: Input, plan: Plan, call_model: CallModel) -> Generation:
             if isinstance(cause, S2DError) and not isinstance(cause, RequestError):
                 raise cause from error
         cause = causes[0]
-        said = str(cause) if isinstance(cause, RequestError) else f"{type(cause).__name__}: {cause}"
-        return _failed(x, plan, f"{plan.method}: {said}")
+        if isinstance(cause, RequestError):
+            return _failed(x, plan, str(cause), cause.reason)
+        return _failed(x, plan, f"{type(cause).__name__}: {cause}", RequestError.reason)
 
 
 def _leaves(error: Exception) -> list[Exception]:
@@ -183,11 +195,11 @@ async def _generate(x: Input, plan: Plan, call_model: CallModel) -> Generation:
     calls = list(run.calls)
     for name, twin_run in twin_runs.items():
         calls += [replace(call, step=f"{name}/{call.step}") for call in twin_run.result().calls]
-    weights = {call.weights for each in (run, direct_run) for call in each.replies}
+    weights = {call.weights for each in (run, direct_run) for call in each.replies} - {RECORDED}
     assert len(weights) <= 1, f"{x.id}: one input was answered by several weights: {sorted(weights)}"
     return Generation(
         input=x,
-        weights=weights.pop() if weights else "",
+        weights=weights.pop() if weights else RECORDED if run.replies else "",
         program=plan.method,
         samples=run.samples,
         direct=direct_run.samples,
@@ -259,34 +271,51 @@ class RecordingLLM:
         messages = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
         seed = call_seed(plan.seed, self._x.id, plan.stream + plan.method, self._sample, step, index)
         request = Request(messages, plan.steps.get(step, plan.sampling), seed)
-        if shared:
-            reply = await self._once((self._sample, step, index), request)
-        else:
-            reply = await self._call_model(request)
-        self.calls.append(Call(step, self._sample, index, messages[-1].content, reply.text, reply.num_tokens))
+        answer = self._once if shared else self._answer
+        reply = await answer(request, step, index)
+        recorded = reply.weights == RECORDED
+        self.calls.append(
+            Call(step, self._sample, index, messages[-1].content, reply.text, reply.num_tokens, recorded)
+        )
         self.replies.append(reply)
         return reply
 
-    async def _once(self, key: tuple[int, str, int], request: Request) -> Reply:
+    async def _answer(self, request: Request, step: str, index: int) -> Reply:
+        """From the recording, where it is to answer this step; else from the model."""
+        recorded = self._plan.recorded
+        if recorded is not None and step in recorded.steps:
+            return recorded.reply(self._x, request, step, self._sample, index)
+        return await self._call_model(request)
+
+    async def _once(self, request: Request, step: str, index: int) -> Reply:
         """The reply to whichever of an input and its twins asked first."""
+        key = (self._sample, step, index)
         if key not in self._shared:
-            self._shared[key] = request.messages, asyncio.ensure_future(self._call_model(request))
+            self._shared[key] = request.messages, asyncio.ensure_future(self._answer(request, step, index))
         messages, reply = self._shared[key]
         if messages != request.messages:
-            raise ValueError(f"step {key[1]!r} is not shared: an input and its twin ask it differently")
+            raise ValueError(f"step {step!r} is not shared: an input and its twin ask it differently")
         # Shielded: when one of those that wait is cancelled, the others still want it.
         return await asyncio.shield(reply)
 
 
 def _direct(plan: Plan) -> Plan:
-    return replace(plan, method="direct", options={}, steps={}, samples=plan.direct_samples, stream="beside/")
+    return replace(
+        plan,
+        method="direct",
+        options={},
+        steps={},
+        samples=plan.direct_samples,
+        recorded=None,
+        stream="beside/",
+    )
 
 
 def _named(twin: Input, x: Input, name: str) -> Input:
     return replace(twin, id=f"{x.id}~{name}", content_hash=digest(x.content_hash, name))
 
 
-def _failed(x: Input, plan: Plan, error: str) -> Generation:
+def _failed(x: Input, plan: Plan, error: str, reason: str) -> Generation:
     return Generation(
         input=x,
         weights="",
@@ -298,5 +327,6 @@ def _failed(x: Input, plan: Plan, error: str) -> Generation:
         num_calls=0,
         num_tokens=0,
         num_direct_tokens=0,
-        error=error[:500],
+        error=f"{plan.method}: {error}"[:500],
+        failure=reason,
     )

@@ -15,11 +15,13 @@ from typing import Any
 
 from s2d_loop.config import Config, TaskConfig
 from s2d_loop.errors import BadInputError
+from s2d_loop.generate import distillation_plans
 from s2d_loop.paths import resolve
 from s2d_loop.records import Weights
 from s2d_loop.sources import Source, open_source, read_heldout
 from s2d_loop.store import Store, open_store
 from s2d_loop.system2.registry import load_method
+from s2d_loop.tasks.data import is_data_task
 from s2d_loop.tasks.registry import load_task
 
 _FIRST_ROWS = 64
@@ -71,6 +73,8 @@ def check(config: Config) -> Checked:
             load_task(task.parser, task.curate.perturbations)
         with _collecting(problems, f"tasks.{name}.heldout: "):
             heldout[name] = _check_heldout(name, task)
+    with _collecting(problems):
+        check_recorded(config)
     with _collecting(problems):
         store = open_store(config.run.dir)
         _check_room(store, config)
@@ -163,6 +167,38 @@ def _check_heldout(name: str, task: TaskConfig) -> int:
     return len(items)
 
 
+def check_recorded(config: Config) -> None:
+    """A recording that no program asks for, or that lacks a whole step, would drop every input.
+
+    Raises:
+        BadInputError: with every problem found, a line each.
+    """
+    plans = distillation_plans(config)
+    problems = [
+        f"tasks.{name}.method.recorded_steps: {plan.method!r} has no record of step {step!r} "
+        f"(generate.recorded has: {', '.join(plan.recorded.recorded_steps) or 'none'})"
+        for name, plan in plans.items()
+        if plan.recorded is not None
+        for step in sorted(plan.recorded.steps - plan.recorded.recorded_steps)
+    ]
+    if config.generate.recorded and all(plan.recorded is None for plan in plans.values()):
+        run = ", ".join(sorted({repr(plan.method) for plan in plans.values()}))
+        problems.append(f"generate.recorded: there are no records of the programs that run ({run})")
+    if problems:
+        raise BadInputError("\n".join(problems))
+
+
+def for_workers(config: Config) -> Config:
+    """The same configuration for processes that run in another directory: files are named in full."""
+
+    def located(task: TaskConfig) -> TaskConfig:
+        if not is_data_task(task.parser):
+            return task
+        return task.model_copy(update={"parser": str(Path(task.parser).expanduser().absolute())})
+
+    return config.model_copy(update={"tasks": {name: located(task) for name, task in config.tasks.items()}})
+
+
 def cluster_address(config: Config) -> str | None:
     """The Ray cluster a run goes to; None is a Ray started on this machine."""
     return config.ray.address or os.environ.get("RAY_ADDRESS")
@@ -209,6 +245,7 @@ def describe(config: Config, checked: Checked, echo: Callable[[str], None]) -> N
     """What would run and what it needs, for people."""
     engine, train = config.engine, config.train
     ranks = engine.tensor_parallel_size * engine.pipeline_parallel_size
+    plans = distillation_plans(config)
     echo(f"model     {checked.start.path} (digest {checked.start.digest[:12]})")
     for fed, source in checked.sources:
         echo(f"source    {source.name} -> {fed}: {source.mapping}")
@@ -220,6 +257,9 @@ def describe(config: Config, checked: Checked, echo: Callable[[str], None]) -> N
         echo(
             f"task      {name}: {what}, {task.curate.filter} filter, {checked.heldout[name]} held-out inputs"
         )
+        recorded = plans[name].recorded
+        if recorded is not None:
+            echo(f"recorded  {name}: {', '.join(sorted(recorded.steps))} ({len(recorded.records)} calls)")
     echo(
         f"engines   {engine.num_engines} x (tensor {engine.tensor_parallel_size} x pipeline "
         f"{engine.pipeline_parallel_size}): {engine.num_engines * ranks} GPUs, or "

@@ -104,7 +104,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one call returned.  `finished` is false when `max_tokens` cut it off."""
+    """What one call returned.  `finished` is false when `max_tokens` cut it off.
+
+    `weights` is the digest of those that gave it, or `RECORDED`.
+    """
 
     text: str
     num_tokens: int = 0
@@ -113,9 +116,13 @@ class Reply:
     weights: str = ""
 
 
+RECORDED = "recorded"
+"""Stands for weights where a recording answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a program, as it is kept in a trace."""
+    """One call of a program, as it is kept in a trace; `recorded`: no model was asked."""
 
     step: str
     sample: int
@@ -123,6 +130,7 @@ class Call:
     prompt: str
     text: str
     num_tokens: int
+    recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +170,8 @@ class Generation:
     (for the signs of collapse that need no label).  `num_tokens` counts every generated token of
     every System 2 call for this input, twins excluded; each token counts once.  `selection` is there
     where the filter is universal self-consistency.
-    `error` names why an input failed; such a row has no samples.
+    `error` names why an input failed; such a row has no samples, and `failure` is what it is dropped
+    for.  `weights` are those of the engine that answered; `RECORDED` where a recording gave every reply.
     """
 
     input: Input
@@ -177,6 +186,7 @@ class Generation:
     num_direct_tokens: int
     error: str | None
     selection: Selection | None = None
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)

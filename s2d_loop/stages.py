@@ -25,6 +25,7 @@ from s2d_loop.evaluate.suite import SYSTEM1, SYSTEM2, by_task, figures, score
 from s2d_loop.generate import Plan, distillation_plans, system1_plans, system2_plans
 from s2d_loop.ledger import Attempt, Clock, Counts, Ledger, Record
 from s2d_loop.records import (
+    RECORDED,
     Example,
     Generation,
     HeldOut,
@@ -181,7 +182,8 @@ def generate(run: Run, attempt: Attempt, claimed: Record) -> Balance:
         for each in _generate(run, tables, distillation_plans(run.config)):
             batch = list(rows(each, Generation))
             for row in batch:
-                assert row.error or row.weights == weights.digest, f"{row.input.id}: made by other weights"
+                made_by = (weights.digest, RECORDED)
+                assert row.error or row.weights in made_by, f"{row.input.id}: made by other weights"
                 _tally(tallies.setdefault(row.input.task, Counter()), row)
                 failed += row.error is not None
             generations.write(table([replace(row, calls=()) for row in batch], Generation))
@@ -288,6 +290,7 @@ def pool(run: Run, attempt: Attempt, curated: Record) -> Balance:
             len(chosen),
             {**curated.counts.dropped, **dropped},
             run.config.model.path,
+            run.config.generate.recorded,
         ),
     )
     # Inputs are balanced; one whose twin trains too has become two examples.

@@ -16,6 +16,9 @@ SourceName = Annotated[str, Field(pattern="^[A-Za-z0-9_.-]+$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 
+COLUMN = re.compile(r"\{([\w.-]+)\}")
+"""A column in a prompt's template."""
+
 
 class Tree(BaseModel):
     """A section: unknown keys and silent conversions are errors.
@@ -79,10 +82,17 @@ class SourceConfig(Tree):
     """For `dataset`: which split."""
     prompt: str | None = None
     """The column of plain prompts or of chat `messages`; found by name unless given."""
+    template: str | None = None
+    """A prompt made of columns, such as `Is {city} in {country}?`, where none holds it ready."""
     format: str | None = None
     """A public format (`gsm8k`) or `package.module:Class`, where a row is more than a prompt."""
     limit: PositiveInt | None = None
     """Take at most this many rows over the run's life."""
+
+    @model_validator(mode="after")
+    def _one_way_to_ask(self) -> "SourceConfig":
+        _raise(_two_ways(self))
+        return self
 
     @property
     def source_name(self) -> str:
@@ -103,11 +113,28 @@ class HeldOutConfig(Tree):
     """For `dataset`: which configuration, such as `main` of openai/gsm8k."""
     split: str = "test"
     prompt: str | None = None
+    template: str | None = None
+    """A prompt made of columns, as for sources."""
     reference: str | None = None
     """The column of reference answers; without one the gate uses System 2's vote."""
     format: str | None = None
     """A public format, as for sources; it knows its references."""
     limit: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_ask(self) -> "HeldOutConfig":
+        _raise(_two_ways(self))
+        return self
+
+
+def _two_ways(rows: SourceConfig | HeldOutConfig) -> list[str]:
+    if rows.template is None:
+        return []
+    both = [key for key in ("prompt", "format") if getattr(rows, key) is not None]
+    problems = [f"template: it makes the prompt, and so does `{key}`: remove one of the two" for key in both]
+    if not COLUMN.search(rows.template):
+        problems.append("template: names no column: write one as `{name}`, or every prompt is the same")
+    return problems
 
 
 class SamplingConfig(Tree):
@@ -137,6 +164,8 @@ class MethodConfig(Tree):
     sampling: SamplingConfig = SamplingConfig()
     steps: dict[str, SamplingConfig] = {}
     """Sampling of single steps, by the step's name in the program."""
+    recorded_steps: list[str] | None = None
+    """Steps that `generate.recorded` answers, and nothing else; those that it holds unless given."""
 
 
 class UscConfig(Tree):
@@ -185,7 +214,7 @@ class CurateConfig(Tree):
 
 class TaskConfig(Tree):
     parser: str = "open"
-    """A registered task (`last_letters`, `coin_flip`, `open`) or `package.module:Class`."""
+    """A registered task (`last_letters`, `coin_flip`, `open`), `package.module:Class`, or a YAML file."""
     method: MethodConfig
     distill: Literal["system2", "system1"] = "system2"
     """`system1` is the paper's baseline: the same filter over System 1's own samples."""
@@ -264,6 +293,12 @@ class GenerateConfig(Tree):
     """Inputs a task sends through generate and curate first; 0 turns the first pass off."""
     min_kept_share: Share = 0.05
     """Under this kept share of the first pass the run stops before it spends more."""
+    recorded: list[str] = []
+    """jsonl files of past calls that answer the teacher's in the model's place (docs/extending.md)."""
+    recorded_model: str | None = None
+    """Of records that name a `model`, take only this one's; they must agree on one unless given."""
+    recorded_weights: str | None = None
+    """Likewise for their `weights`, the version of that model."""
 
 
 class PoolConfig(Tree):

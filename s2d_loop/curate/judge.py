@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 
 from s2d_loop.config.tree import CurateConfig
 from s2d_loop.curate.vote import LOW_SHARE, NO_MAJORITY, NO_PARSABLE_ANSWER, TIE, Decision, decide
+from s2d_loop.errors import NotRecordedError, RequestError
 from s2d_loop.records import KEPT, Generation, Pair, Sample, Verdict, digest
 from s2d_loop.system2.usc import UNREADABLE
 from s2d_loop.tasks.base import Task
 
-GENERATION_FAILED = "generation_failed"
+GENERATION_FAILED = RequestError.reason
+NOT_RECORDED = NotRecordedError.reason
 PERTURBATION_MISSING = "perturbation_missing"
 PERTURBATION_DISAGREES = "perturbation_disagrees"
 EMPTY_REPLY = "empty_reply"
@@ -26,6 +28,7 @@ TOO_LONG = "too_long"
 
 REASONS = (
     GENERATION_FAILED,
+    NOT_RECORDED,
     NO_PARSABLE_ANSWER,
     TIE,
     NO_MAJORITY,
@@ -53,7 +56,7 @@ def curate(generation: Generation, task: Task, config: CurateConfig, run_seed: i
     rng = random.Random(digest(str(run_seed), generation.input.id, "target"))
     twins: tuple[Pair, ...] = ()
     if generation.error is not None:
-        chosen = Choice(GENERATION_FAILED)
+        chosen = Choice(generation.failure or GENERATION_FAILED)
     elif config.filter == "none":
         chosen = _any(generation.samples, answers, rng)
     elif config.filter == "usc":

@@ -9,10 +9,12 @@ from collections.abc import Callable
 
 from s2d_loop import paths
 from s2d_loop.config import SourceConfig
+from s2d_loop.formats.registry import load_format
 from s2d_loop.sources import directory, hub
 from s2d_loop.sources.api import Cursor, Delivery, Lister, Source
+from s2d_loop.sources.column import PromptTemplate
 from s2d_loop.sources.heldout import read_heldout
-from s2d_loop.sources.sharded import ShardedSource
+from s2d_loop.sources.sharded import RowsAs, ShardedSource
 
 __all__ = ["Cursor", "Delivery", "Source", "open_source", "read_heldout"]
 
@@ -35,6 +37,14 @@ _KINDS: dict[str, Callable[[SourceConfig, str, str, Now], Lister]] = {
 }
 
 
+def _rows_as(config: SourceConfig) -> RowsAs | None:
+    if config.format is not None:
+        return RowsAs(f"format {config.format}", load_format(config.format))
+    if config.template is not None:
+        return RowsAs(f"template {config.template!r}", PromptTemplate(config.template))
+    return None
+
+
 def open_source(config: SourceConfig, *, now: Now = time.time) -> Source:
     """The source that a configuration names; BadInputError if it isn't there or holds no prompts."""
     where = f"the source {config.source_name} ({config.path})"
@@ -45,7 +55,7 @@ def open_source(config: SourceConfig, *, now: Now = time.time) -> Source:
         list_shards,
         where=where,
         column=config.prompt,
-        row_format=config.format,
+        rows_as=_rows_as(config),
         limit=config.limit,
         waits=config.type == "directory",
     )

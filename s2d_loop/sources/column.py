@@ -6,6 +6,7 @@ No other column is looked at, so that a label that lies beside the prompt can't 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from s2d_loop.config.tree import COLUMN
 from s2d_loop.formats.base import Item, UnreadableError, excerpt, whole
 from s2d_loop.records import Message, Messages
 
@@ -32,6 +33,19 @@ class PromptColumn:
 
     def items(self, row: Mapping[str, Any]) -> Sequence[Item]:
         return (Item(conversation(find(row, self.columns[0]))),)
+
+
+class PromptTemplate:
+    """The format of a table whose prompt is made of several columns."""
+
+    def __init__(self, template: str) -> None:
+        self._template = template
+        self.columns = tuple(dict.fromkeys(COLUMN.findall(template)))
+
+    def items(self, row: Mapping[str, Any]) -> Sequence[Item]:
+        values = {column: _value(find(row, column), column) for column in self.columns}
+        # One pass, so that braces in a value are never looked at.
+        return (Item(conversation(COLUMN.sub(lambda found: values[found[1]], self._template))),)
 
 
 def guess(names: Iterable[str], wanted: Iterable[str] = PROMPTS) -> str | None:
@@ -73,6 +87,13 @@ def reference(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise UnreadableError(f"the reference is {_kind(value)}, not text or a number", excerpt(value))
     return _text(str(value), "the reference")
+
+
+def _value(value: Any, column: str) -> str:
+    """A column as a template takes it."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise UnreadableError(f"column {column!r} is {_kind(value)}, not text or a number", excerpt(value))
+    return str(value)
 
 
 def _turn(turn: Any, number: int) -> Message:

@@ -11,7 +11,15 @@ from s2d_loop.formats.registry import load_format
 from s2d_loop.records import HeldOut
 from s2d_loop.sources import directory, hub
 from s2d_loop.sources.api import Row, Shard
-from s2d_loop.sources.column import PROMPTS, REFERENCES, PromptColumn, find, reference
+from s2d_loop.sources.column import (
+    PROMPTS,
+    REFERENCES,
+    Items,
+    PromptColumn,
+    PromptTemplate,
+    find,
+    reference,
+)
 from s2d_loop.sources.sharded import as_inputs, find_column, nothing_readable
 
 _SHOWN = 5
@@ -74,13 +82,18 @@ def _format_reader(name: str) -> _Reader:
 
 
 def _column_reader(shards: list[Shard], config: HeldOutConfig, where: str) -> _Reader | None:
-    column = find_column(shards, config.prompt, PROMPTS, where)
-    if column is None:
-        return None
-    asked, answer = PromptColumn(column), _reference_column(shards, config, where)
+    asked: Items
+    if config.template is not None:
+        asked = PromptTemplate(config.template)
+    else:
+        column = find_column(shards, config.prompt, PROMPTS, where)
+        if column is None:
+            return None
+        asked = PromptColumn(column)
+    answer = _reference_column(shards, config, where)
     return (
         lambda row: (asked.items(row), (reference(find(row, answer)) if answer else None,)),
-        [column, *([answer] if answer else [])],
+        [*asked.columns, *([answer] if answer else [])],
     )
 
 

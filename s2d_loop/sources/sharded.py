@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from s2d_loop.errors import BadInputError
 from s2d_loop.formats.base import Item, UnreadableError, excerpt
-from s2d_loop.formats.registry import load_format
 from s2d_loop.records import Input, Reject, content_hash, from_dict, to_dict
 from s2d_loop.sources.api import Cursor, Delivery, Lister, Position, Row, Shard
 from s2d_loop.sources.column import PROMPTS, Items, PromptColumn, guess
@@ -29,6 +28,14 @@ class _State:
     shards: tuple[Position, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class RowsAs:
+    """How rows become inputs where that isn't one column of prompts, and what a cursor calls it."""
+
+    name: str
+    reader: Items
+
+
 class ShardedSource:
     """Rows of shards, in the order in which they are listed, each taken once."""
 
@@ -40,7 +47,7 @@ class ShardedSource:
         *,
         where: str,
         column: str | None = None,
-        row_format: str | None = None,
+        rows_as: RowsAs | None = None,
         limit: int | None = None,
         waits: bool = False,
     ):
@@ -48,7 +55,7 @@ class ShardedSource:
         self.name, self._task, self._where = name, task, where
         self._list_shards, self._limit, self._waits = list_shards, limit, waits
         self._given = column
-        self._format = (row_format, load_format(row_format)) if row_format else None
+        self._rows_as = rows_as
         with _readable(where):
             shards = list_shards(())
             self._column = self._find_column(shards)
@@ -57,8 +64,8 @@ class ShardedSource:
 
     @property
     def mapping(self) -> str:
-        if self._format is not None:
-            return f"format {self._format[0]!r}"
+        if self._rows_as is not None:
+            return self._rows_as.name
         if self._column is None:
             return "prompt = the first column found, once there are rows"
         return f"prompt = column {self._column!r} ({'given' if self._given else 'found by its name'})"
@@ -74,7 +81,7 @@ class ShardedSource:
         if column is None:
             return self._nothing_yet(state, shards)
         self._column = column
-        reader: Items = self._format[1] if self._format else PromptColumn(column)
+        reader = self._rows_as.reader if self._rows_as else PromptColumn(column)
         positions = {position.shard: position for position in state.shards}
         self._check(positions, shards, reader)
         room = limit if self._limit is None else min(limit, self._limit - state.rows)
@@ -104,7 +111,7 @@ class ShardedSource:
                 f"{self._where}: the cursor belongs to the source {state.source!r}, not {self.name!r}: "
                 "give the source its old `name` back"
             )
-        given = f"format {self._format[0]}" if self._format else self._given
+        given = self._rows_as.name if self._rows_as else self._given
         if given and state.column and given != state.column:
             raise BadInputError(
                 f"{self._where}: this run read the column {state.column!r} so far, not {given!r}: "
@@ -114,9 +121,9 @@ class ShardedSource:
 
     def _find_column(self, shards: list[Shard]) -> str | None:
         """How rows are read, for the cursor; None where there is no row to see it by."""
-        if self._format is None:
+        if self._rows_as is None:
             return find_column(shards, self._given, PROMPTS, self._where)
-        return f"format {self._format[0]}" if next(_everything(shards, None), None) else None
+        return self._rows_as.name if next(_everything(shards, None), None) else None
 
     def _check(self, positions: dict[str, Position], shards: list[Shard], reader: Items) -> None:
         """Refuse content that changed behind the cursor."""

@@ -15,10 +15,11 @@ from pathlib import Path
 from s2d_loop.config import Config, MethodConfig, ProgramConfig, TaskConfig
 from s2d_loop.errors import BadInputError
 from s2d_loop.paths import TESTBED
-from s2d_loop.preflight import model_path
+from s2d_loop.preflight import check_recorded, model_path
 from s2d_loop.sources import open_source, read_heldout
 from s2d_loop.system2.few_shot import shots
 from s2d_loop.system2.registry import load_method
+from s2d_loop.tasks.data import is_data_task
 from s2d_loop.tasks.registry import load_task
 
 Look = Callable[[], object]
@@ -90,6 +91,13 @@ def _files(config: Config) -> Iterator[tuple[str, str, Look | None]]:
         for key, program in _programs(name, task):
             if (examples := _examples(program)) is not None:
                 yield f"{key}.options.examples", examples, _if_here(examples, partial(shots, examples, 1))
+        if is_data_task(task.parser):
+            look = partial(load_task, task.parser, task.curate.perturbations)
+            yield f"tasks.{name}.parser", task.parser, _if_here(task.parser, look)
+    recorded = config.generate.recorded
+    whole = partial(check_recorded, config) if all(Path(path).exists() for path in recorded) else None
+    for number, path in enumerate(recorded):
+        yield f"generate.recorded.{number}", path, whole
 
 
 def _programs(name: str, task: TaskConfig) -> Iterator[tuple[str, ProgramConfig | MethodConfig]]:
@@ -112,8 +120,9 @@ def _plugins(config: Config) -> Iterator[tuple[str, str, Look | None]]:
             here = examples is None or Path(examples).exists()
             yield key, program.name, load if here and _is_importable(program.name) else None
         parser = task.parser
-        load = partial(load_task, parser, task.curate.perturbations)
-        yield f"tasks.{name}.parser", parser, load if _is_importable(parser) else None
+        if not is_data_task(parser):
+            load = partial(load_task, parser, task.curate.perturbations)
+            yield f"tasks.{name}.parser", parser, load if _is_importable(parser) else None
 
 
 def _is_importable(plugin: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from s2d_loop.errors import BadInputError
 from s2d_loop.plugins import did_you_mean, resolve
 from s2d_loop.tasks.base import Task
+from s2d_loop.tasks.data import is_data_task, load_data_task
 
 TASKS: dict[str, str] = {
     "last_letters": "s2d_loop.tasks.last_letters:LastLetters",
@@ -19,6 +20,18 @@ TASKS: dict[str, str] = {
 
 def load_task(name: str, perturbations: Sequence[str] = ()) -> Task:
     """The task that `parser` names; it must know the `perturbations` that curation asks for."""
+    task: Task = load_data_task(name) if is_data_task(name) else _of_class(name)
+    for each in perturbations:
+        if each not in task.perturbations:
+            raise BadInputError(
+                f"curate.perturbations: task {name!r} has no {each!r}"
+                f"{did_you_mean(each, task.perturbations)} "
+                f"(it has: {', '.join(task.perturbations) or 'none'})"
+            )
+    return task
+
+
+def _of_class(name: str) -> Task:
     found = resolve("task", name, TASKS)
     if not inspect.isclass(found):
         raise BadInputError(
@@ -36,11 +49,4 @@ def load_task(name: str, perturbations: Sequence[str] = ()) -> Task:
             each for each in ("name", "perturbations", "parse", "format", "score") if not hasattr(task, each)
         ]
         raise BadInputError(f"task {name!r}: {found.__name__} has no {', no '.join(missing)}")
-    for each in perturbations:
-        if each not in task.perturbations:
-            raise BadInputError(
-                f"curate.perturbations: task {name!r} has no {each!r}"
-                f"{did_you_mean(each, task.perturbations)} "
-                f"(it has: {', '.join(task.perturbations) or 'none'})"
-            )
     return task

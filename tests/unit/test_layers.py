@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "s2d_loop"
 
 # Lower layers first; a module imports from its own layer and those before it only.
 LAYERS = [
-    {"errors", "records", "clock", "paths", "plugins"},
+    {"errors", "records", "recorded", "clock", "paths", "plugins"},
     {"config"},
     {"store", "ledger"},
     {"system2", "tasks"},
@@ -37,6 +37,7 @@ PURE = (
     "formats",
     "curate",
     "records.py",
+    "recorded.py",
     "config",
     "intake.py",
     "pool.py",

@@ -395,7 +395,7 @@ def test_a_format_gives_several_inputs_a_row_and_labels_to_held_out_sets_only(tm
     with pytest.raises(KeyError, match=r"no part 'reply' \(it has: option\)"):
         delivery.inputs[1].part("reply")
     assert [(reject.row, reject.reason) for reject in delivery.rejects] == [(1, "no options")]
-    assert fed.mapping == "format 'tests.unit.test_sources:Choices'"
+    assert fed.mapping == "format tests.unit.test_sources:Choices"
     heldout = HeldOutConfig(
         type="jsonl",
         path=str(lines(tmp_path / "held.jsonl", rows[0])),
