@@ -6,7 +6,7 @@ Heavy imports happen inside the commands, so that `--help` answers at once.
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -181,6 +181,64 @@ def reproduce(
     typer.echo(written)
 
 
+@app.command("try")
+def try_(
+    method: Annotated[
+        str, typer.Argument(metavar="METHOD", help="A program's name, or package.module:name.")
+    ],
+    text: Annotated[str, typer.Option("--input", help="The question that it runs on.")],
+    overrides: Overrides = None,
+    config: Annotated[
+        str | None, typer.Option(help="The engine and the task; the tiny model that ships unless given.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Whose options, sampling and parser; the first task with this method.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Other weights than the configuration's.")] = None,
+    recorded: Annotated[
+        str | None, typer.Option(help="A recording that answers every call; no engine is started.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a program once on an input, and print every call and the outcome."""
+    from s2d_loop.records import to_dict
+    from s2d_loop.report.console import open_console
+    from s2d_loop.report.progress import progress
+    from s2d_loop.tryout import show as show_tried
+    from s2d_loop.tryout import try_method
+
+    tried = try_method(
+        method,
+        text,
+        progress(),
+        config_path=config,
+        overrides=overrides,
+        task=task,
+        model=model,
+        recorded=recorded,
+    )
+    if as_json:
+        typer.echo(json.dumps(to_dict(tried)))
+    else:
+        show_tried(open_console(), tried)
+    raise typer.Exit(ExitCode.FAILED if tried.error else ExitCode.DONE)
+
+
+@app.command()
+def new(
+    kind: Annotated[Literal["method", "task"], typer.Argument(help="What to begin.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, which is its module's too.")],
+) -> None:
+    """Write a small working method or task, with its test, into this directory."""
+    from s2d_loop.scaffold import path_of, write_new
+
+    for path in write_new(kind, name, Path()):
+        typer.echo(f"wrote {path}")
+    typer.echo(
+        f"Test it: python -m pytest test_{name}.py\nName it: {path_of(kind, name)}, with PYTHONPATH=$PWD"
+    )
+
+
 @app.command()
 def submit(
     config: ConfigFile,
@@ -267,12 +325,8 @@ def main(args: list[str] | None = None) -> NoReturn:
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("s2d: interrupted; the same command goes on from what was committed.", err=True)
         code = ExitCode.INTERRUPTED
-    except Exception as error:
-        from click import ClickException
-
-        if not isinstance(error, ClickException):
-            raise
-        error.show()
+    except typer.TyperException as error:
+        typer.echo(f"s2d: {error.format_message()} (`s2d COMMAND --help` lists what it takes)", err=True)
         code = ExitCode.BAD_INPUT
     sys.exit(int(code or 0))
 

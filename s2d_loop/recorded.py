@@ -98,7 +98,7 @@ class Recording:
         here = self.records.get((step, asked, sample, index), ())
         fitting = [record for record in here if record.fits(request)]
         if not fitting:
-            others = any(place[:2] == (step, asked) for place in self.records)
+            others = (step, asked, 0, 0) in self.records
             what = f"step {step!r}, sample {sample}, index {index}"
             if here:
                 raise NotRecordedError(f"{what} was recorded with another prompt or sampling")

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from s2d_loop.records import KEPT, Generation, Verdict, to_dict
+from s2d_loop.records import KEPT, Call, Generation, Verdict, to_dict
 from s2d_loop.report.text import one_line, percent, visible
 
 
@@ -134,9 +134,15 @@ def _print_generation(console: Console, generation: Generation) -> None:
         console.print(Text(f"failed: {visible(generation.error)}", style="red"))
     if not generation.calls:
         console.print(Text("The calls' texts were not kept (traces.keep).", style="dim"))
-    for call in generation.calls:
+    print_calls(console, generation.calls)
+
+
+def print_calls(console: Console, calls: Iterable[Call]) -> None:
+    """Each call's step, size, prompt and reply."""
+    for call in calls:
         step = f"sample {call.sample}, {visible(call.step)} {call.index}"
-        console.print(Text(f"\n{step} ({call.num_tokens} tokens)", style="yellow"))
+        made = f"{call.num_tokens} tokens" + (", recorded" if call.recorded else "")
+        console.print(Text(f"\n{step} ({made})", style="yellow"))
         _print_block(console, "prompt", call.prompt)
         _print_block(console, "reply", call.text)
 

@@ -32,7 +32,7 @@ class AnswerFile(_Section):
     """How a reply is read."""
 
     pattern: str
-    """A regular expression; its first group is the answer, or the whole match if it has none."""
+    """A regular expression; its group is the answer (of several, the one that matched last), else the match."""
     take: Literal["first", "last"] = "last"
     """Which match counts."""
     normalize: list[Literal["case", "punctuation", "number"]] = []
@@ -103,12 +103,11 @@ class DataTask:
             for name, each in file.perturbations.items()
         }
         self._pattern = re.compile(file.answer.pattern)
-        self._group = min(1, self._pattern.groups)
         self._take, self._normalize = file.answer.take, frozenset(file.answer.normalize)
         self._format = file.format
 
     def parse(self, reply: str) -> str | None:
-        found = [match[self._group] or "" for match in self._pattern.finditer(reply)]
+        found = [match[match.lastindex or 0] for match in self._pattern.finditer(reply)]
         read = [answer for text in found if (answer := self._normal(text)) is not None]
         if not read:
             return None

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "s2d_loop"
 
 # Lower layers first; a module imports from its own layer and those before it only.
 LAYERS = [
-    {"errors", "records", "recorded", "clock", "paths", "plugins"},
+    {"errors", "records", "recorded", "clock", "paths", "plugins", "scaffold"},
     {"config"},
     {"store", "ledger"},
     {"system2", "tasks"},
@@ -27,7 +27,7 @@ LAYERS = [
     {"loop"},
     {"preflight"},
     {"driver", "submit"},
-    {"reproduce"},
+    {"reproduce", "tryout"},
     {"cli", "testbed"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

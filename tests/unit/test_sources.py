@@ -430,3 +430,54 @@ def test_a_group_on_the_held_out_side_never_trains():
     claimed = claim(config, [("t", Fixed())], {}, seen=(), heldout=[x(9, "q1")], advance=lambda n: None)
     assert [each.id for each in claimed.inputs] == ["s:f#1", "s:f#2"]
     assert claimed.dropped == {HELD_OUT: 1}
+
+
+TEMPLATE = "Is {city} in {where.country}? {city}!"
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_prompt_made_of_columns(tmp_path, kind):
+    rows = [
+        {"city": "Rome {city}", "where": {"country": "Italy"}, "answer": "yes", "n": 1},
+        {"city": "", "where": {"country": "Peru"}, "answer": "no", "n": 2},
+    ]
+    path = lines(tmp_path / "x.jsonl", *rows)
+    if kind == "parquet":
+        path = tmp_path / "x.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    got = everything(path, kind, limits=(1,), template=TEMPLATE)
+    assert [x.question for x in got.inputs] == ["Is Rome {city} in Italy? Rome {city}!", "Is  in Peru? !"]
+    heldout = read_heldout(HeldOutConfig(type=kind, path=str(path), template="{n}. " + TEMPLATE), "t")
+    assert [(h.input.question[:4], h.reference) for h in heldout] == [("1. I", "yes"), ("2. I", "no")]
+
+
+def test_a_template_whose_column_is_missing_or_no_text(tmp_path):
+    path = lines(tmp_path / "x.jsonl", {"city": "Rome"}, {"town": "Oslo"}, {"city": ["Bern"]})
+    got = everything(path, template="Where is {city}?")
+    assert [x.question for x in got.inputs] == ["Where is Rome?"]
+    assert [(r.row, r.reason) for r in got.rejects] == [
+        (1, "no column 'city'"),
+        (2, "column 'city' is a list, not text or a number"),
+    ]
+
+
+def test_a_template_is_part_of_where_a_source_stands(tmp_path):
+    path = lines(tmp_path / "x.jsonl", {"city": "Rome"}, {"city": "Oslo"})
+    cursor = source(path, template="Where is {city}?").read(None, 1).cursor
+    with pytest.raises(BadInputError, match="Who is"):
+        source(path, template="Who is {city}?").read(cursor, 1)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"template": "no column {}"}, "names no column"),
+        ({"template": "{a}", "prompt": "a"}, "so does `prompt`"),
+        ({"template": "{a}", "format": "gsm8k"}, "so does `format`"),
+    ],
+)
+def test_a_template_that_cannot_work(keys, said):
+    with pytest.raises(ValueError, match=said):
+        SourceConfig(task="t", type="jsonl", path="x", **keys)
+    with pytest.raises(ValueError, match=said):
+        HeldOutConfig(type="jsonl", path="x", **keys)
