@@ -195,11 +195,13 @@ async def _generate(x: Input, plan: Plan, call_model: CallModel) -> Generation:
     calls = list(run.calls)
     for name, twin_run in twin_runs.items():
         calls += [replace(call, step=f"{name}/{call.step}") for call in twin_run.result().calls]
-    weights = {call.weights for each in (run, direct_run) for call in each.replies} - {RECORDED}
+    weights = (run.weights | direct_run.weights) - {RECORDED}
     assert len(weights) <= 1, f"{x.id}: one input was answered by several weights: {sorted(weights)}"
+    if run.weights == {RECORDED}:
+        weights = {RECORDED}
     return Generation(
         input=x,
-        weights=weights.pop() if weights else RECORDED if run.replies else "",
+        weights=weights.pop() if weights else "",
         program=plan.method,
         samples=run.samples,
         direct=direct_run.samples,
@@ -226,6 +228,10 @@ class _Run:
     @property
     def num_tokens(self) -> int:
         return sum(reply.num_tokens for reply in self.replies)
+
+    @property
+    def weights(self) -> set[str]:
+        return {reply.weights for reply in self.replies}
 
     def add(self, llm: "RecordingLLM") -> None:
         """Calls beyond the program's own; their tokens count as its."""

@@ -171,7 +171,8 @@ class Generation:
     every System 2 call for this input, twins excluded; each token counts once.  `selection` is there
     where the filter is universal self-consistency.
     `error` names why an input failed; such a row has no samples, and `failure` is what it is dropped
-    for.  `weights` are those of the engine that answered; `RECORDED` where a recording gave every reply.
+    for.  `weights` are those of the engine that answered; `RECORDED` where a recording gave every
+    System 2 reply.
     """
 
     input: Input

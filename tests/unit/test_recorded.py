@@ -114,6 +114,7 @@ async def test_system_1_beside_is_the_models_own() -> None:
     row = await run(plan)
     assert [s.text for s in row.samples] == ["recorded"]
     assert [s.text for s in row.direct] == ['"nu"']
+    assert row.weights == RECORDED, "what is learned was not made by the engine's weights"
 
 
 @pytest.mark.parametrize(
