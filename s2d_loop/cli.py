@@ -146,6 +146,18 @@ def report(
 
 
 @app.command()
+def inspect(
+    run: RunDir,
+    out: Annotated[Path, typer.Option(help="The folder that the logs go to.")] = Path("logs/inspect"),
+) -> None:
+    """Write the run's evaluations and kept traces as Inspect logs (`inspect view` shows them)."""
+    from s2d_loop.report import inspect_logs
+
+    for path in inspect_logs.write(open_ledger(run), out):
+        typer.echo(path)
+
+
+@app.command()
 def reproduce(
     table: Annotated[
         str,

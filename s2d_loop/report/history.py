@@ -19,7 +19,7 @@ def generations(ledger: Ledger, iteration: int | None = None) -> Iterator[Genera
     """What the model said, with the calls that were kept, newest round first."""
     for record in reversed(ledger.stages("generate")):
         if iteration in (None, record.iteration):
-            calls = _calls(ledger, record)
+            calls = kept_calls(ledger, record)
             for row in rows(ledger.tables(record, "generations"), Generation):
                 yield replace(row, calls=calls.get(row.input.id, ()))
 
@@ -31,7 +31,7 @@ def examples(ledger: Ledger) -> Iterator[Shown]:
         yield from (Shown(verdict, generation) for verdict, generation in pairs)
 
 
-def _calls(ledger: Ledger, generated: Record) -> dict[str, tuple[Call, ...]]:
+def kept_calls(ledger: Ledger, generated: Record) -> dict[str, tuple[Call, ...]]:
     """Traces that still exist: those that `curate` copied, or all of them where all are kept."""
     curated = ledger.stage(generated.iteration, "curate")
     for record in filter(None, (curated, generated)):
