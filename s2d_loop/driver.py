@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config, difference, resolved_yaml
 from s2d_loop.dataflow import RayDataflow, batches_under_way
@@ -146,7 +148,7 @@ def same_config(ledger: Ledger, config: Config, checked: Checked) -> None:
     if not begun:
         return
     # Where Ray runs is no part of a run: a new cluster and the root are enough to go on.
-    before, now = dict(begun.facts["config"]), _config(config)
+    before, now = _completed(begun.facts["config"]), _config(config)
     changed = difference(before | {"ray": now["ray"]}, now)
     if begun.facts["start"] != checked.start.digest:
         changed.append(
@@ -159,6 +161,14 @@ def same_config(ledger: Ledger, config: Config, checked: Checked) -> None:
             + "\n".join(f"  {line}" for line in changed)
             + "\nGo on with the old one, or set run.dir to a new directory."
         )
+
+
+def _completed(begun: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's configuration with the defaults of settings that did not exist when it was begun."""
+    try:
+        return _config(Config.model_validate_json(json.dumps(begun)))
+    except ValidationError:
+        return dict(begun)  # a setting has gone since: the difference names it
 
 
 def say_where_it_stands(ledger: Ledger, config: Config, progress: Progress) -> None:

@@ -7,9 +7,11 @@ import pytest
 
 from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config, CurateConfig
+from s2d_loop.driver import begin, same_config
 from s2d_loop.errors import BadInputError, EngineError, ExitCode, LostLeaseError
 from s2d_loop.ledger import Ledger
 from s2d_loop.loop import run_loop
+from s2d_loop.preflight import Checked
 from s2d_loop.records import Example, Input, Request, Verdict, rows
 from s2d_loop.report import history
 from s2d_loop.store import LocalStore
@@ -244,3 +246,20 @@ def test_curation_is_the_same_when_it_is_done_again(folder: Path) -> None:
         v for t in ledger.tables(generated, "generations") for v in rows(_curate_table(t, config), Verdict)
     ]
     assert again == list(rows(ledger.tables(curated, "verdicts"), Verdict))
+
+
+def test_a_changed_setting_is_refused_by_name_and_a_new_one_with_its_default_is_none(folder: Path) -> None:
+    config = letters_config(folder)
+    run = scripted_run(config)
+    checked = Checked(run.ledger.store, run.start, run.weights_dir, run.sources, {})
+    ledger = begin(config, checked)
+    same_config(ledger, config, checked)
+    with pytest.raises(BadInputError, match=r"run\.iterations: 2 -> 9"):
+        same_config(ledger, letters_config(folder, run__iterations=9), checked)
+    # As an older version of the project wrote it.
+    (begun,) = [record for record in ledger.records if record.kind == "run"]
+    del begun.facts["config"]["generate"]["recorded"]
+    same_config(ledger, config, checked)
+    begun.facts["config"]["generate"]["gone"] = 1
+    with pytest.raises(BadInputError, match=r"generate\.gone"):
+        same_config(ledger, config, checked)
