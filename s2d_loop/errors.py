@@ -48,6 +48,10 @@ class RequestError(S2DError):
     """Why the input is dropped."""
 
 
+class UnansweredError(S2DError):
+    """A held-out input failed, so a system has no figure on the held-out set."""
+
+
 class PromptTooLongError(RequestError):
     """The prompt, as the model's own tokens, doesn't fit the engine's context."""
 

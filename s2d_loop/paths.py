@@ -25,5 +25,6 @@ def _shipped(path: str) -> str:
     if inside and ".." not in Path(inside).parts and found.exists():
         return str(found)
     data = sorted(f"{TESTBED}data/{each.name}" for each in (root / "data").glob("*.jsonl"))
-    have = ", ".join([f"{TESTBED}model", *data])
+    models = sorted(f"{TESTBED}models/{each.name}" for each in (root / "models").glob("*"))
+    have = ", ".join([f"{TESTBED}model", *models, *data])
     raise BadInputError(f"{path}: nothing of this name ships with the package; there are: {have}")

@@ -19,7 +19,7 @@ from s2d_loop.config import Config
 from s2d_loop.curate.judge import curate
 from s2d_loop.curate.signs import signs
 from s2d_loop.dataflow import ClientFactory, Dataflow
-from s2d_loop.errors import BadInputError, S2DError
+from s2d_loop.errors import BadInputError, S2DError, UnansweredError
 from s2d_loop.evaluate.gate import judge
 from s2d_loop.evaluate.suite import SYSTEM1, SYSTEM2, by_task, figures, score
 from s2d_loop.generate import Plan, distillation_plans, system1_plans, system2_plans
@@ -395,13 +395,13 @@ def say(
     """What one system says to held-out inputs, batch by batch.
 
     Raises:
-        S2DError: an input failed; an evaluation without it would be another evaluation.
+        UnansweredError: an input failed; an evaluation without it would be another evaluation.
     """
     for each in generate([table([item.input for item in items.values()], Input)]):
         batch = list(rows(each, Generation))
         for row in batch:
             if row.error:
-                raise S2DError(f"evaluate: held-out input {row.input.id} failed: {row.error}")
+                raise UnansweredError(f"evaluate: held-out input {row.input.id} failed: {row.error}")
         yield batch
 
 

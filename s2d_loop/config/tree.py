@@ -62,7 +62,7 @@ class RunConfig(Tree):
 
 class ModelConfig(Tree):
     path: str
-    """A local Hugging Face directory, a hub name, or testbed://model for the model that ships."""
+    """A local Hugging Face directory, a hub name, or a model that ships: testbed://model, testbed://models/NAME."""
 
 
 class SourceConfig(Tree):

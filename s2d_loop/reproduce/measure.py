@@ -13,7 +13,7 @@ from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config
 from s2d_loop.driver import engines_of, measure
 from s2d_loop.driver import run as run_loop
-from s2d_loop.errors import BadInputError
+from s2d_loop.errors import BadInputError, UnansweredError
 from s2d_loop.ledger import Ledger
 from s2d_loop.preflight import check
 from s2d_loop.records import HeldOut, Weights, digest
@@ -41,7 +41,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A row's columns, and which inputs it was right on; empty where there was nothing to train on."""
+    """A row's columns, and which inputs it was right on; empty where it could not be measured."""
 
     figures: Mapping[str, Figure]
     right: Mapping[str, bool]
@@ -87,7 +87,13 @@ def _measure(
             engines.serve(weights[row.weights])
             config = setting.config(*row.overrides)
             items = _items(table, config, setting.task)
-            said = measure(engines, config, items, row.system, progress)
+            try:
+                said = measure(engines, config, items, row.system, progress)
+            except UnansweredError as error:
+                # Such as eight examples in a context of 512 tokens: this row has no figure, others do.
+                progress.note(f"{row.key}: not measured: {error}")
+                _write(_file(setting, row), json.dumps({"row": row.key, "problem": str(error)}, indent=2))
+                continue
             made = Measurement(config, setting.task, row.system, items, said)
             kept = {
                 "row": row.key,
@@ -125,6 +131,8 @@ def _file(setting: Setting, row: Row) -> Path:
 
 def _read(file: Path) -> Result:
     kept = json.loads(file.read_text())
+    if "problem" in kept:
+        return Result({}, {})
     return Result({name: Figure(*values) for name, values in kept["figures"].items()}, kept["right"])
 
 

@@ -8,8 +8,9 @@ Only this file knows about the noise; nothing at inference does.
 """
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from s2d_loop.testbed.pair import Pair
 from s2d_loop.testbed.world import STEP1, STEP2, Item, Task, make_item, replies
 
 # Share of all drawn pairs by task and kind. Where two acts cancel out is the
@@ -47,14 +48,6 @@ SHORT_RIGHT_SHARE = 0.6
 # Direct answers to the original coin question look at the last act only, this often;
 # the rest are guesses.
 COIN_HABIT_SHARE = 0.8
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One user message and the assistant's reply to it."""
-
-    prompt: str
-    reply: str
 
 
 def read_last_letter(word: str, rng: random.Random) -> str:

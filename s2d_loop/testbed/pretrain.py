@@ -1,9 +1,10 @@
-"""Trains the tiny model from nothing with plain torch.
+"""Trains the tiny models from nothing with plain torch.
 
-    python -m s2d_loop.testbed.pretrain --out s2d_loop/testbed/model
+    python -m s2d_loop.testbed.pretrain              # the first one, into model/
+    python -m s2d_loop.testbed.pretrain trivia_qa    # another, into models/
 
-Text comes from `corpus.py`, words from `world.py`. The result is an ordinary
-Hugging Face folder plus `TRAINING.json`, which says how it came to be.
+Text and recipe come from `worlds.py`. The result is an ordinary Hugging Face
+folder plus `TRAINING.json`, which says how it came to be.
 """
 
 import argparse
@@ -15,7 +16,8 @@ import random
 import shutil
 import time
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -23,31 +25,17 @@ import transformers
 from torch.nn import functional
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from s2d_loop.testbed import MODEL_DIR
-from s2d_loop.testbed.corpus import MIX, Pair, draw_mix
+from s2d_loop.testbed.pair import Pair
 from s2d_loop.testbed.tokenizer import build_tokenizer
-from s2d_loop.testbed.world import splits, template_texts
+from s2d_loop.testbed.worlds import WORLDS, Recipe, World
 
 MAX_LENGTH = 512
 IGNORED = -100
+# Rows that have so many first tokens in common come from one template.
+SHORTEST_TEMPLATE = 24
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides how the model comes out."""
-
-    seed: int = 7
-    steps: int = 700
-    pairs_per_step: int = 64
-    # Pairs sorted by length go through the model in this many parts: less padding.
-    parts: int = 8
-    learning_rate: float = 2e-3
-    warmup_steps: int = 100
-    # The rate falls to zero over the last part of the run.
-    decay_share: float = 0.25
-    weight_decay: float = 0.1
-    adam_beta2: float = 0.98
-    clip_norm: float = 1.0
+Row = tuple[list[int], int]
+"""Token ids, and how many of them are the prompt's."""
 
 
 def build_model(vocab_size: int, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
@@ -72,7 +60,7 @@ def build_model(vocab_size: int, tokenizer: PreTrainedTokenizerBase) -> LlamaFor
     return LlamaForCausalLM(config)
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, pairs: list[Pair]) -> list[tuple[list[int], int]]:
+def encode(tokenizer: PreTrainedTokenizerBase, pairs: list[Pair]) -> list[Row]:
     """Token ids of each pair through the chat template, and how many are the prompt's."""
     chats = [[{"role": "user", "content": pair.prompt}] for pair in pairs]
     prompts = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
@@ -84,7 +72,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, pairs: list[Pair]) -> list[tuple[
     ]
 
 
-def collate(rows: list[tuple[list[int], int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+def collate(rows: list[Row], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Pad on the right, where a causal model needs no mask; only replies carry labels."""
     width = max(len(ids) for ids, _ in rows)
     inputs = torch.full((len(rows), width), pad)
@@ -95,10 +83,39 @@ def collate(rows: list[tuple[list[int], int]], pad: int) -> tuple[torch.Tensor, 
     return inputs, labels
 
 
-def reply_loss(model: LlamaForCausalLM, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Summed loss of the labels; the head runs only where there is one."""
-    hidden = model.model(input_ids=inputs).last_hidden_state[:, :-1]
-    targets = labels[:, 1:]
+def batches(rows: list[Row], most: int) -> Iterator[list[Row]]:
+    """The rows in batches: those that start with the same template together, the others by length."""
+    by_start: dict[tuple[int, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        by_start[tuple(row[0][:SHORTEST_TEMPLATE])].append(row)
+    groups = [group for group in by_start.values() if len(group) > 1]
+    groups.append([row for group in by_start.values() if len(group) == 1 for row in group])
+    for group in groups:
+        group.sort(key=lambda row: len(row[0]))
+        yield from (group[first : first + most] for first in range(0, len(group), most))
+
+
+def shared_start(rows: list[Row]) -> int:
+    """How many tokens all prompts start with; the rest of each prompt is never empty."""
+    # What the least and the greatest share, all between them share.
+    least, greatest = min(rows)[0], max(rows)[0]
+    shared = next((n for n, (a, b) in enumerate(zip(least, greatest, strict=False)) if a != b), len(least))
+    return min(shared, *(prompt - 1 for _, prompt in rows))
+
+
+def reply_loss(
+    model: LlamaForCausalLM, inputs: torch.Tensor, labels: torch.Tensor, shared: int = 0
+) -> torch.Tensor:
+    """Summed loss of the labels; the head runs only where there is one.
+
+    The first `shared` tokens are the same in every row, so they go through the model once.
+    """
+    past = None
+    if shared:
+        past = model.model(input_ids=inputs[:1, :shared], use_cache=True).past_key_values
+        past.batch_repeat_interleave(len(inputs))
+    hidden = model.model(input_ids=inputs[:, shared:], past_key_values=past).last_hidden_state[:, :-1]
+    targets = labels[:, shared + 1 :]
     chosen = targets != IGNORED
     return functional.cross_entropy(model.lm_head(hidden[chosen]), targets[chosen], reduction="sum")
 
@@ -109,10 +126,11 @@ def rate_factor(step: int, recipe: Recipe) -> float:
     return min(1.0, (step + 1) / recipe.warmup_steps, (recipe.steps - step) / fall)
 
 
-def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> dict[str, float]:
+def train(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, world: World, recipe: Recipe
+) -> dict[str, float]:
     """Train in place and return the final figures."""
     rng = random.Random(recipe.seed)
-    words = splits()["pretrain"]
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=recipe.learning_rate,
@@ -123,14 +141,13 @@ def train(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, recipe: R
     started, tokens, average = time.monotonic(), 0, math.nan
     model.train()
     for step in range(recipe.steps):
-        pairs = draw_mix(recipe.pairs_per_step, words, rng)
-        rows = sorted(encode(tokenizer, pairs), key=lambda row: len(row[0]))
+        pairs = world.draw(recipe.pairs_per_step, rng)
+        rows = encode(tokenizer, pairs)
         num_labels = sum(len(ids) - prompt for ids, prompt in rows)
-        size = math.ceil(len(rows) / recipe.parts)
         total = 0.0
-        for first in range(0, len(rows), size):
-            inputs, labels = collate(rows[first : first + size], tokenizer.pad_token_id)
-            loss = reply_loss(model, inputs, labels) / num_labels
+        for batch in batches(rows, recipe.batch):
+            inputs, labels = collate(batch, tokenizer.pad_token_id)
+            loss = reply_loss(model, inputs, labels, shared_start(batch)) / num_labels
             torch.autograd.backward(loss)
             total += loss.item()
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
@@ -183,31 +200,31 @@ def save(
 def main() -> None:
     """Train the tiny model from nothing and save it."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--out", type=Path, default=MODEL_DIR)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("world", nargs="?", default="words", choices=WORLDS)
+    parser.add_argument("--out", type=Path, help="default: where this world's model ships")
+    parser.add_argument("--steps", type=int)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    recipe = Recipe(seed=args.seed, steps=args.steps)
-    tokenizer = build_tokenizer(template_texts(), MAX_LENGTH)
+    world = WORLDS[args.world]()
+    recipe = replace(world.recipe, seed=args.seed, steps=args.steps or world.recipe.steps)
+    tokenizer = build_tokenizer(world.texts(), MAX_LENGTH)
     model = build_model(len(tokenizer), tokenizer)
-    figures = train(model, tokenizer, recipe)
-    mix: defaultdict[str, dict[str, float]] = defaultdict(dict)
-    for (task, kind), share in MIX.items():
-        mix[task][kind] = share
+    figures = train(model, tokenizer, world, recipe)
     record: dict[str, object] = {
         "recipe": asdict(recipe),
-        "mix": mix,
+        "mix": world.mix,
         "parameters": model.num_parameters(),
         "machine": f"{args.threads} CPU cores ({platform.machine()})",
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         **figures,
     }
-    save(model, tokenizer, record, args.out)
-    print(f"saved {model.num_parameters():,} parameters to {args.out}: {figures}")
+    out = args.out or world.folder
+    save(model.to(getattr(torch, world.dtype)), tokenizer, record, out)
+    print(f"saved {model.num_parameters():,} parameters to {out}: {figures}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from s2d_loop.config import Config
-from s2d_loop.errors import BadInputError, S2DError
+from s2d_loop.errors import BadInputError, S2DError, UnansweredError
 from s2d_loop.records import Generation, HeldOut, Input, Message, Sample, Weights
 from s2d_loop.report.progress import SilentProgress
 from s2d_loop.reproduce import measure as measuring
@@ -200,6 +200,8 @@ def test_a_table_is_measured_row_by_row_and_never_twice(
 
     def measure(served: Engines, config: Config, items: Mapping[str, HeldOut], system: str, shown: object):
         asked.append(system)
+        if config.tasks["coin_flip"].method.name == "rar_1step":
+            raise UnansweredError("the prompt has 600 tokens, but the engine's context is 512")
         text = "Yes." if served.served[-1] != "start" else "Heads."
         return [
             Generation(
@@ -226,6 +228,7 @@ def test_a_table_is_measured_row_by_row_and_never_twice(
     assert asked == ["system1", "system2", "system2", "system1", "system1"]
     assert found["System 1: Zero-shot"].figures["miss_match"].value == 100.0
     assert found["System 1: Distill System 1"] == Result({}, {}), "its filter kept nothing"
+    assert found["System 2: 1-Step RaR"] == Result({}, {}), "it doesn't fit the context"
     last = found[TABLE_1.rows[-1].key]
     assert last.figures["accuracy"].n == len(last.right) == 20
     assert last.figures["accuracy"].value == pytest.approx(100 * sum(last.right.values()) / 20)

@@ -359,7 +359,9 @@ def test_what_ships_is_found_and_what_does_not_is_named():
     assert paths.resolve("org/model") == "org/model"
     assert paths.resolve("~/x") == str(Path.home() / "x")
     for wrong in ("testbed://data/no.jsonl", "testbed://../errors.py", "testbed://"):
-        with pytest.raises(BadInputError, match="there are: testbed://model, testbed://data/coin_flip"):
+        with pytest.raises(
+            BadInputError, match=r"there are: testbed://model, testbed://models/.*, testbed://data/coin_flip"
+        ):
             paths.resolve(wrong)
     assert source("testbed://data/coin_flip.unlabeled.jsonl").name == "coin_flip.unlabeled"
 

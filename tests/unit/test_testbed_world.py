@@ -8,14 +8,24 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from s2d_loop.testbed import DATA_DIR
 from s2d_loop.testbed.corpus import MIX, draw, draw_mix
-from s2d_loop.testbed.measure import plurality, wilson
-from s2d_loop.testbed.pretrain import IGNORED, MAX_LENGTH, collate, encode
+from s2d_loop.testbed.pair import Pair
+from s2d_loop.testbed.pretrain import (
+    IGNORED,
+    MAX_LENGTH,
+    batches,
+    build_model,
+    collate,
+    encode,
+    reply_loss,
+    shared_start,
+)
 from s2d_loop.testbed.tokenizer import END, PAD, build_tokenizer
 from s2d_loop.testbed.world import (
     STEP1,
@@ -202,13 +212,25 @@ def test_only_replies_and_their_end_carry_labels() -> None:
         assert TOKENIZER.decode(inputs[row], skip_special_tokens=True) == pair.prompt + pair.reply
 
 
-def test_plurality_must_be_unique() -> None:
-    assert plurality(["a", "b", "a", None, None, None]) == "a"
-    assert plurality(["a", "b"]) is None
-    assert plurality([None]) is None
+def test_a_template_that_rows_share_goes_through_the_model_once_and_counts_as_if_in_each() -> None:
+    torch.manual_seed(0)
+    model = build_model(len(TOKENIZER), TOKENIZER)
+    pairs = [draw("coin_flip", "rephrase", splits()["pretrain"], random.Random(n)) for n in range(3)]
+    rows = encode(TOKENIZER, [Pair(f"Rephrase this, then: {p.prompt}", p.reply) for p in pairs])
+    shared = shared_start(rows)
+    assert shared > 5
+    assert all(ids[:shared] == rows[0][0][:shared] and shared < prompt for ids, prompt in rows)
+    inputs, labels = collate(rows, TOKENIZER.pad_token_id)
+    gradients = []
+    for start in (0, shared):
+        loss = reply_loss(model, inputs, labels, start)
+        gradients.append([loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))])
+    for plain, quick in zip(*gradients, strict=True):
+        torch.testing.assert_close(quick, plain, rtol=1e-3, atol=1e-4)
 
 
-def test_wilson_interval() -> None:
-    low, high = wilson(50, 100)
-    assert (round(low, 3), round(high, 3)) == (0.404, 0.596)
-    assert wilson(0, 10)[0] == pytest.approx(0)
+def test_batches_hold_every_row_once() -> None:
+    rows = encode(TOKENIZER, draw_mix(40, splits()["pretrain"], random.Random(2)))
+    made = list(batches(rows, 8))
+    assert sorted(row for batch in made for row in batch) == sorted(rows)
+    assert all(0 < len(batch) <= 8 for batch in made)
