@@ -90,7 +90,7 @@ def _sums() -> World:
 def _verdicts() -> World:
     return World(
         folder=HERE / "models" / "pairwise",
-        recipe=Recipe(steps=600, pairs_per_step=24, batch=16),
+        recipe=Recipe(steps=1400, pairs_per_step=24, batch=16),
         mix=_shares(verdicts.MIX),
         texts=verdicts.texts,
         draw=verdicts.draw,
