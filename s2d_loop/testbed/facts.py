@@ -57,8 +57,6 @@ FOLLOWED = 0.85
 # Universal self-consistency (Figure 12): how many responses there are, and how often one is odd.
 RESPONSES = range(4, 11)
 ODD_RESPONSE = 0.25
-# Most of them give the fact itself, but for this share of the cases.
-UNKNOWN = 0.2
 
 
 @dataclass(frozen=True)
@@ -111,15 +109,6 @@ def draw_fact(rng: random.Random) -> Pair:
     return Pair(fact.question, REPLY.format(answer=fact.misstated(rng)))
 
 
-def asked_somehow(rng: random.Random) -> tuple[Fact, str]:
-    """Half of the time a plain question about anyone, else one with an opinion."""
-    if rng.random() < 0.5:
-        fact = rng.choice(EVERY)
-        return fact, fact.question
-    fact = rng.choice(FACTS["pretrain"])
-    return fact, fact.ask(rng.choice(OPINIONS), rng.choice(fact.others))
-
-
 def swayed(fact: Fact, template: str, incorrect: str, rng: random.Random) -> str:
     """The habit's answer to a question with an opinion in it."""
     if rng.random() >= FOLLOWED:
@@ -145,7 +134,9 @@ def rewriting(fact: Fact, opinion: str = "") -> str:
 
 def draw_rewriting(rng: random.Random) -> Pair:
     """The first stage: a question as asked, and its rewriting, which keeps the opinion now and then."""
-    fact, asked = asked_somehow(rng)
+    template = rng.choice((NEUTRAL, *OPINIONS))
+    fact = rng.choice(EVERY if template == NEUTRAL else FACTS["pretrain"])
+    asked = fact.ask(template, rng.choice(fact.others))
     opinion = asked.removeprefix(fact.question).strip()
     kept = opinion if rng.random() < KEPT_OPINION else ""
     return Pair(fill(load("s2a.extract"), question=asked), rewriting(fact, kept))
@@ -166,9 +157,10 @@ def draw_answer(rng: random.Random) -> Pair:
 
 def draw_selection(rng: random.Random) -> Pair:
     """Responses to a question, most of them alike, and one of those that are."""
-    fact, asked = asked_somehow(rng)
-    # What agrees with most must be read off too, not only known.
-    common = fact.misstated(rng, UNKNOWN)
+    fact, template = rng.choice(FACTS["pretrain"]), rng.choice((NEUTRAL, *OPINIONS))
+    asked = fact.ask(template, rng.choice(fact.others))
+    # Not the fact's own answer: what agrees with most must be read off, not known.
+    common = rng.choice((fact.answer, *fact.others))
     odd = [value for value in (fact.answer, *fact.others) if value != common]
     count = rng.choice(RESPONSES)
     said = [rng.choice(odd) if rng.random() < ODD_RESPONSE else common for _ in range(count)]
@@ -181,17 +173,16 @@ def draw_selection(rng: random.Random) -> Pair:
 
 def draw_words(rng: random.Random) -> Pair:
     """Words to repeat: how copying is learned, which all else needs."""
-    people = [fact.person for fact in rng.sample(EVERY, k=7)]
-    return repeated([*people, rng.choice(EVERY).answer], rng)
+    return repeated([word for fact in rng.choices(EVERY, k=4) for word in (fact.person, fact.others[0])], rng)
 
 
 MIX: dict[DrawPair, float] = {
     draw_words: 0.16,
-    draw_fact: 0.22,
-    draw_opinion: 0.1,
-    draw_rewriting: 0.2,
+    draw_fact: 0.34,
+    draw_opinion: 0.12,
+    draw_rewriting: 0.12,
     draw_answer: 0.2,
-    draw_selection: 0.12,
+    draw_selection: 0.06,
 }
 
 
