@@ -155,6 +155,8 @@ def _plot(table: Table, results: Results, task: str) -> str:
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "data": {"values": rows},
         "width": 420,
+        # A reader's font may be wider than the one that the labels were laid out with.
+        "padding": {"left": 60, "right": 12, "top": 6, "bottom": 6},
         "height": {"step": 24},
         "layer": [
             {
