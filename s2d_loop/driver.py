@@ -25,7 +25,8 @@ from s2d_loop.preflight import Checked, check, cluster_address, for_workers
 from s2d_loop.records import Generation, HeldOut
 from s2d_loop.report.progress import Progress
 from s2d_loop.sources import read_heldout
-from s2d_loop.stages import Run, say, score_batch
+from s2d_loop.stages import Run
+from s2d_loop.stages.evaluate import say, score_batch
 
 if TYPE_CHECKING:
     from s2d_loop.engine.ray_engines import RayEngines

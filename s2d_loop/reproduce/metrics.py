@@ -17,7 +17,7 @@ from s2d_loop.evaluate.metrics import wilson
 from s2d_loop.evaluate.suite import by_category
 from s2d_loop.formats.sycophancy import BIASED
 from s2d_loop.records import Generation, HeldOut, Scored
-from s2d_loop.stages import score_batch
+from s2d_loop.stages.evaluate import score_batch
 from s2d_loop.tasks.pairwise import swapped_verdict, votes
 from s2d_loop.tasks.registry import load_task
 

@@ -236,14 +236,14 @@ def test_traces_are_kept_for_the_rejected_only(folder: Path) -> None:
 
 def test_curation_is_the_same_when_it_is_done_again(folder: Path) -> None:
     """`curate` is pure: over the committed generations it gives the committed verdicts."""
-    from s2d_loop.stages import _curate_table
+    from s2d_loop.stages.curate import curate_table
 
     config = letters_config(folder)
     run_loop(scripted_run(config))
     ledger = reread(folder)
     generated, curated = ledger.stages("generate")[0], ledger.stages("curate")[0]
     again = [
-        v for t in ledger.tables(generated, "generations") for v in rows(_curate_table(t, config), Verdict)
+        v for t in ledger.tables(generated, "generations") for v in rows(curate_table(t, config), Verdict)
     ]
     assert again == list(rows(ledger.tables(curated, "verdicts"), Verdict))
 

@@ -1,0 +1,22 @@
+"""What `generate` and `evaluate` share: engines on some weights, and what they say to tables of inputs."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import pyarrow as pa
+
+from s2d_loop.generate import Plan
+from s2d_loop.records import Weights
+from s2d_loop.stages.run import Run
+
+
+def serve(run: Run, weights: Weights) -> None:
+    """Returns when every engine has proved that it has these weights."""
+    if not run.engines.started:
+        run.progress.note("Starting the engines; this takes about a minute, once.")
+    run.engines.serve(weights)
+
+
+def generated(run: Run, tables: Iterable[pa.Table], plans: Mapping[str, Plan]) -> Iterator[pa.Table]:
+    """Tables of `Generation`, a row for each input and in their order."""
+    clients = run.engines.client_factory(run.config.generate.num_runners)
+    return run.dataflow.generate(tables, plans, clients)

@@ -1,0 +1,100 @@
+"""Runs the System 2 programs: on a first few inputs, then on all that were claimed."""
+
+from collections import Counter
+from dataclasses import replace
+
+from s2d_loop.errors import BadInputError, S2DError
+from s2d_loop.generate import distillation_plans
+from s2d_loop.ledger import Attempt, Counts, Record
+from s2d_loop.records import RECORDED, Generation, Input, Trace, Verdict, rows, schema, table
+from s2d_loop.stages.curate import curate_table, task_signs
+from s2d_loop.stages.engines import generated, serve
+from s2d_loop.stages.run import Balance, Run
+
+
+def probe(run: Run, attempt: Attempt, claimed: Record) -> Balance:
+    """Send the first few inputs of each task through generate and curate before money is spent.
+
+    Raises:
+        BadInputError: a task keeps less than `generate.min_kept_share` of them.
+    """
+    config = run.config
+    first: dict[str, list[Input]] = {task: [] for task in config.tasks}
+    for x in rows(run.ledger.tables(claimed, "inputs"), Input):
+        if len(first[x.task]) < config.generate.probe_inputs:
+            first[x.task].append(x)
+    chosen = [x for each in first.values() for x in each]
+    serve(run, run.teacher(attempt.iteration))
+    with run.progress.stage(attempt.iteration, "probe", len(chosen)) as progress:
+        verdicts: list[Verdict] = []
+        for each in generated(run, [table(chosen, Input)], distillation_plans(config)):
+            verdicts += rows(curate_table(each, config), Verdict)
+            progress.advance(each.num_rows)
+    found = task_signs(config, verdicts)
+    floor = config.generate.min_kept_share
+    poor = {task: s for task, s in found.items() if s["inputs"] and s["kept_share"] < floor}
+    if poor:
+        lines = [
+            f"  {task}: kept {s['kept']} of {s['inputs']}; dropped: "
+            + ", ".join(f"{reason} {count}" for reason, count in sorted(s["dropped"].items()))
+            for task, s in poor.items()
+        ]
+        raise BadInputError(
+            f"the first pass kept less than generate.min_kept_share = {floor:.0%} of its inputs:\n"
+            + "\n".join(lines)
+            + "\nNothing more was spent. Check the task's method and parser, or lower the floor."
+        )
+    attempt.write("verdicts", table(verdicts, Verdict))
+    return Counts(len(verdicts), len(verdicts)), {"by_task": found}
+
+
+def generate(run: Run, attempt: Attempt, claimed: Record) -> Balance:
+    """Run the System 2 programs on every claimed input."""
+    weights = run.teacher(attempt.iteration)
+    serve(run, weights)
+    tallies: dict[str, Counter[str]] = {}
+    started = run.clock.monotonic()
+    failed = 0
+    keep_traces = run.config.traces.keep != "none"
+    with (
+        run.progress.stage(attempt.iteration, "generate", claimed.counts.out) as progress,
+        attempt.writer("generations", schema(Generation)) as generations,
+        attempt.writer("traces", schema(Trace)) as traces,
+    ):
+        tables = run.ledger.tables(claimed, "inputs")
+        for each in generated(run, tables, distillation_plans(run.config)):
+            batch = list(rows(each, Generation))
+            for row in batch:
+                made_by = (weights.digest, RECORDED)
+                assert row.error or row.weights in made_by, f"{row.input.id}: made by other weights"
+                _tally(tallies.setdefault(row.input.task, Counter()), row)
+                failed += row.error is not None
+            generations.write(table([replace(row, calls=()) for row in batch], Generation))
+            if keep_traces:
+                traces.write(table([Trace(row.input.id, row.calls) for row in batch], Trace))
+            progress.advance(len(batch), tokens=sum(r.num_tokens + r.num_direct_tokens for r in batch))
+    seconds = run.clock.monotonic() - started
+    tokens = sum(tally["tokens"] + tally["direct_tokens"] for tally in tallies.values())
+    total = generations.rows
+    if total and failed == total:
+        raise S2DError(
+            f"every one of the {total} inputs failed to generate; the first: {_first_error(batch)}"
+        )
+    # A failed input is still a row: `curate` gives it its reason.
+    return Counts(claimed.counts.out, total), {
+        "weights": weights.digest,
+        "by_task": tallies,
+        "tokens_per_second": tokens / max(seconds, 1e-9) if total else 0.0,
+    }
+
+
+def _tally(tally: Counter[str], row: Generation) -> None:
+    tally["inputs"] += 1
+    tally["failed"] += row.error is not None
+    tally["calls"] += row.num_calls
+    tally["tokens"] += row.num_tokens
+    tally["direct_tokens"] += row.num_direct_tokens
+
+
+def _first_error(batch: list[Generation]) -> str:
+    return next(row.error for row in batch if row.error)

@@ -1,0 +1,68 @@
+"""A run and everything it stands on, and what a stage gives back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from s2d_loop.config import Config
+from s2d_loop.dataflow import ClientFactory, Dataflow
+from s2d_loop.ledger import Clock, Counts, Ledger
+from s2d_loop.records import HeldOut, Weights, rows
+from s2d_loop.report.progress import Progress
+from s2d_loop.sources import Source
+from s2d_loop.train.job import TrainJob, TrainResult
+
+Balance = tuple[Counts, Mapping[str, Any]]
+"""A stage's counts, and its figures for the ledger and the report."""
+
+
+class Engines(Protocol):
+    """Where calls go.  `serve` returns when every engine has proved that it has these weights."""
+
+    @property
+    def started(self) -> bool: ...
+
+    def serve(self, weights: Weights) -> None: ...
+
+    def client_factory(self, num_clients: int = 1) -> ClientFactory: ...
+
+
+class Trainer(Protocol):
+    """Fine-tunes; the weights it gives back have passed their checks."""
+
+    def train(self, job: TrainJob) -> TrainResult: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run and everything it stands on; all of it can be replaced in a test."""
+
+    config: Config
+    ledger: Ledger
+    clock: Clock
+    dataflow: Dataflow
+    engines: Engines
+    trainer: Trainer
+    progress: Progress
+    sources: tuple[tuple[str, Source], ...]
+    start: Weights
+    """The weights that the run began with."""
+    weights_dir: Path
+    """Where exported weights go; every node can read it."""
+
+    def weights(self, iteration: int) -> Weights:
+        """What was promoted last before a round."""
+        for record in reversed(self.ledger.stages("promote")):
+            if record.iteration < iteration:
+                return Weights(**record.facts["weights"])
+        return self.start
+
+    def teacher(self, iteration: int) -> Weights:
+        """Whose System 2 a round distils."""
+        return self.weights(iteration) if self.config.generate.teacher == "current" else self.start
+
+    def heldout(self) -> list[HeldOut]:
+        record = self.ledger.stage(0, "heldout")
+        assert record is not None, "held-out inputs are fixed before anything else"
+        return list(rows(self.ledger.tables(record, "heldout"), HeldOut))

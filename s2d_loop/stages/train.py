@@ -1,0 +1,55 @@
+"""Fine-tunes on a round's rows."""
+
+from dataclasses import asdict
+
+from s2d_loop.ledger import Attempt, Counts, Record
+from s2d_loop.records import Example, schema
+from s2d_loop.stages.run import Balance, Run
+from s2d_loop.train.job import TrainJob
+
+
+def train(run: Run, attempt: Attempt, pooled: Record) -> Balance:
+    """Fine-tune on the round's rows; the export is checked before it counts."""
+    config = run.config.train
+    current = run.weights(attempt.iteration)
+    name = f"{attempt.iteration:05d}-{attempt.id}"
+    with run.progress.stage(attempt.iteration, "train", config.steps) as progress:
+        done = 0
+
+        def step_done(step: int, total: int, loss: float, tokens: int) -> None:  # noqa: ARG001
+            nonlocal done
+            progress.advance(step - done, loss=loss)
+            done = step
+
+        result = run.trainer.train(
+            TrainJob(
+                examples=[_local_copy(run, attempt, pooled, "training")],
+                start=current if config.start == "current" else run.start,
+                out_dir=str(run.weights_dir / name),
+                config=config,
+                seed=run.config.run.seed + attempt.iteration,
+                scratch_dir=str(run.weights_dir / f".scratch-{attempt.iteration:05d}"),
+                on_progress=step_done,
+            )
+        )
+    return Counts(result.num_examples, result.trained, result.dropped), {
+        "weights": asdict(result.weights),
+        "start": current.digest if config.start == "current" else run.start.digest,
+        "steps": result.steps,
+        "losses": result.losses,
+        "tokens": result.tokens,
+        "answer_tokens": result.answer_tokens,
+    }
+
+
+def _local_copy(run: Run, attempt: Attempt, record: Record, name: str) -> str:
+    """A committed table as a file that train workers can open."""
+    (file,) = [each for each in record.files if each.table == name]
+    whole = run.ledger.read(record, name, schema(Example))
+    path = run.ledger.store.local_path(file.path)
+    if path is None:
+        import pyarrow.parquet as pq
+
+        path = str(run.weights_dir / f".training-{attempt.iteration:05d}-{attempt.id}.parquet")
+        pq.write_table(whole, path)
+    return path
