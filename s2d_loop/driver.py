@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -27,9 +26,13 @@ from s2d_loop.report.progress import Progress
 from s2d_loop.sources import read_heldout
 from s2d_loop.stages import Run
 from s2d_loop.stages.evaluate import say, score_batch
+from s2d_loop.stop import SafePoint, signals, terminating
 
 if TYPE_CHECKING:
     from s2d_loop.engine.ray_engines import RayEngines
+
+_OPERATION = ("min_free_gb", "stop_within_s")
+"""Keys of `run` that may change from one start of a run to the next."""
 
 
 def run(config: Config, progress: Progress) -> ExitCode:
@@ -38,6 +41,7 @@ def run(config: Config, progress: Progress) -> ExitCode:
     Raises:
         BadInputError: nothing was started; the message says what to change.
         S2DError: the run failed; what was committed is kept.
+        StoppedError: it was asked to stop.
     """
     checked = check(config)
     ledger = begin(config, checked)
@@ -47,7 +51,10 @@ def run(config: Config, progress: Progress) -> ExitCode:
     say_where_it_stands(ledger, config, progress)
     ledger.take_lease()
     logs = log_folder(checked)
-    with ray_session(config), terminating():
+    clock = SystemClock()
+    safe_point = SafePoint(ledger, clock, drained=node_is_drained)
+    # Signals first: whatever they interrupt, what was started by then is ended.
+    with signals(safe_point, config.run.stop_within_s, progress.note), ray_session(config):
         # Imported late: these take seconds, and a bad configuration should not cost them.
         from s2d_loop.engine import placement
         from s2d_loop.engine.ray_engines import RayEngines
@@ -60,7 +67,7 @@ def run(config: Config, progress: Progress) -> ExitCode:
                 Run(
                     config=for_workers(config),
                     ledger=ledger,
-                    clock=SystemClock(),
+                    clock=clock,
                     dataflow=RayDataflow(config.generate),
                     engines=engines,
                     trainer=RayTrainer(),
@@ -68,6 +75,7 @@ def run(config: Config, progress: Progress) -> ExitCode:
                     sources=checked.sources,
                     start=checked.start,
                     weights_dir=checked.weights_dir,
+                    safe_point=safe_point,
                 )
             )
 
@@ -148,9 +156,8 @@ def same_config(ledger: Ledger, config: Config, checked: Checked) -> None:
     begun = ledger.last("run")
     if not begun:
         return
-    # Where Ray runs is no part of a run: a new cluster and the root are enough to go on.
-    before, now = _completed(begun.facts["config"]), _config(config)
-    changed = difference(before | {"ray": now["ray"]}, now)
+    before, now = _without_operation(_completed(begun.facts["config"])), _without_operation(_config(config))
+    changed = difference(before, now)
     if begun.facts["start"] != checked.start.digest:
         changed.append(
             f"model.path: the files in {checked.start.path} changed "
@@ -162,6 +169,12 @@ def same_config(ledger: Ledger, config: Config, checked: Checked) -> None:
             + "\n".join(f"  {line}" for line in changed)
             + "\nGo on with the old one, or set run.dir to a new directory."
         )
+
+
+def _without_operation(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what changes nothing of what a run makes: a new cluster and the root are enough to go on."""
+    run = {key: value for key, value in config["run"].items() if key not in _OPERATION}
+    return {**config, "run": run, "ray": None}
 
 
 def _completed(begun: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,20 +222,6 @@ def log_folder(checked: Checked) -> Path:
     return folder
 
 
-@contextlib.contextmanager
-def terminating() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: everything it started is stopped first."""
-
-    def interrupt(signum: int, frame: Any) -> None:  # noqa: ARG001
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def ray_environment(config: Config) -> dict[str, str]:
     """Variables that Ray reads in the driver and, where it is started here, in its workers."""
     return {
@@ -233,6 +232,14 @@ def ray_environment(config: Config) -> dict[str, str]:
         "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
         "RAY_DATA_LOG_LEVEL": "ERROR",
     }
+
+
+def node_is_drained() -> bool:
+    """Whether Ray has begun to take this node away, after a spot machine's notice or to scale down."""
+    import ray
+    from ray._private.state import state  # there is no public call; Ray Train asks the same
+
+    return ray.get_runtime_context().get_node_id() in state.get_draining_nodes()
 
 
 def local_cpus(config: Config) -> int:

@@ -33,6 +33,12 @@ class LostLeaseError(S2DError):
     exit_code = ExitCode.LOST_LEASE
 
 
+class StoppedError(S2DError):
+    """The run was asked to stop and left at a safe point."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
 class EngineError(S2DError):
     """An engine could not be started, refreshed or proved, or a call failed for good."""
 

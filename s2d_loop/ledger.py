@@ -177,6 +177,11 @@ class Ledger:
         """Become this run's driver; another that still runs loses its lease by this."""
         self.append("lease")
 
+    def check_lease(self) -> None:
+        """Raises LostLeaseError when somebody else has appended: whatever this driver does is for nothing."""
+        if self.store.read(_path(len(self.records) + 1)) is not None:
+            raise self._lost_lease()
+
     def append(
         self,
         kind: str,
@@ -213,13 +218,16 @@ class Ledger:
         except ExistsError:
             # An answer can get lost on the way: if what is there is ours, the create had won.
             if self.store.read(_path(record.seq)) != data:
-                raise LostLeaseError(
-                    f"{self.store.root}: another driver took this run over; this one stops. "
-                    "Nothing is lost: whatever it had not committed is redone there."
-                ) from None
+                raise self._lost_lease() from None
         self.records.append(record)
         self._head = hashlib.sha256(data).hexdigest()
         return record
+
+    def _lost_lease(self) -> LostLeaseError:
+        return LostLeaseError(
+            f"{self.store.root}: another driver took this run over; this one stops. "
+            "Nothing is lost: whatever it had not committed is redone there."
+        )
 
     def tables(self, record: Record, table: str) -> Iterator[pa.Table]:
         """The committed rows of one table of a stage, in order, in batches.

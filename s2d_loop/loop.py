@@ -53,6 +53,7 @@ def commit(run: Run, iteration: int, name: str, work: Callable[..., Balance], *i
     """A stage's record: the committed one, or that of doing it now."""
     if record := run.ledger.stage(iteration, name):
         return record
+    run.safe_point()
     require_room(run)
     attempt = Attempt(run.ledger.store, iteration, name)
     started = run.clock.monotonic()

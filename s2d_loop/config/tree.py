@@ -50,6 +50,8 @@ class RunConfig(Tree):
     """At most this many new inputs of each task are claimed by a round."""
     min_free_gb: Annotated[float, Field(ge=0)] = 1.0
     """A stage doesn't start with less free space than this (local run directories)."""
+    stop_within_s: PositiveFloat = 20.0
+    """Asked to stop (SIGTERM, Ctrl-C) a run leaves at its next safe point, and wherever it is after this."""
 
     @model_validator(mode="after")
     def _weights_are_files(self) -> "RunConfig":

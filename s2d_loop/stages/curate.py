@@ -32,6 +32,7 @@ def curate_stage(run: Run, attempt: Attempt, generated: Record) -> Balance:
             verdicts += batch
             writer.write(each)
             progress.advance(len(batch), kept=len(batch) - len(lost), dropped=len(lost))
+            run.safe_point()
     if run.config.traces.keep == "rejected":
         rejected = {v.input.id for v in verdicts if not v.kept}
         with attempt.writer("traces", schema(Trace)) as traces:

@@ -34,6 +34,7 @@ def evaluate(run: Run, attempt: Attempt, weights: Weights) -> Balance:
             for batch in say(items, partial(generated, run, plans=plans)):
                 scored += score_batch(config, system, batch, items, voted)
                 progress.advance(len(batch))
+                run.safe_point()
             if not baseline:
                 # On the starting weights System 2 comes first: its answers stand in for references.
                 voted = {s.input_id: s.answer for s in scored if s.answer is not None}

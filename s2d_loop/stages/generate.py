@@ -30,6 +30,7 @@ def probe(run: Run, attempt: Attempt, claimed: Record) -> Balance:
         for each in generated(run, [table(chosen, Input)], distillation_plans(config)):
             verdicts += rows(curate_table(each, config), Verdict)
             progress.advance(each.num_rows)
+            run.safe_point()
     found = task_signs(config, verdicts)
     floor = config.generate.min_kept_share
     poor = {task: s for task, s in found.items() if s["inputs"] and s["kept_share"] < floor}
@@ -73,6 +74,7 @@ def generate(run: Run, attempt: Attempt, claimed: Record) -> Balance:
             if keep_traces:
                 traces.write(table([Trace(row.input.id, row.calls) for row in batch], Trace))
             progress.advance(len(batch), tokens=sum(r.num_tokens + r.num_direct_tokens for r in batch))
+            run.safe_point()
     seconds = run.clock.monotonic() - started
     tokens = sum(tally["tokens"] + tally["direct_tokens"] for tally in tallies.values())
     total = generations.rows

@@ -21,13 +21,18 @@ def intake(run: Run, attempt: Attempt) -> Balance:
     earlier = [r for r in run.ledger.stages("intake") if r.iteration < attempt.iteration]
     seen = ((x.task, x.content_hash) for r in earlier for x in rows(run.ledger.tables(r, "inputs"), Input))
     with run.progress.stage(attempt.iteration, "intake", None) as progress:
+
+        def advance(rows: int) -> None:
+            progress.advance(rows)
+            run.safe_point()
+
         claim = intake_rules.claim(
             run.config,
             run.sources,
             earlier[-1].facts["cursors"] if earlier else {},
             seen=seen,
             heldout=(each.input for each in run.heldout()),
-            advance=progress.advance,
+            advance=advance,
         )
     attempt.write("inputs", table(claim.inputs, Input))
     attempt.write("rejects", table(claim.rejects, Reject))

@@ -1,6 +1,6 @@
 """A run and everything it stands on, and what a stage gives back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from s2d_loop.ledger import Clock, Counts, Ledger
 from s2d_loop.records import HeldOut, Weights, rows
 from s2d_loop.report.progress import Progress
 from s2d_loop.sources import Source
+from s2d_loop.stop import no_safe_point
 from s2d_loop.train.job import TrainJob, TrainResult
 
 Balance = tuple[Counts, Mapping[str, Any]]
@@ -50,6 +51,8 @@ class Run:
     """The weights that the run began with."""
     weights_dir: Path
     """Where exported weights go; every node can read it."""
+    safe_point: Callable[[], None] = no_safe_point
+    """Called where the run can be left: before a stage and after a batch or a step.  May raise."""
 
     def weights(self, iteration: int) -> Weights:
         """What was promoted last before a round."""

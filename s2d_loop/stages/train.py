@@ -20,6 +20,8 @@ def train(run: Run, attempt: Attempt, pooled: Record) -> Balance:
             nonlocal done
             progress.advance(step - done, loss=loss)
             done = step
+            if step < total:
+                run.safe_point()
 
         result = run.trainer.train(
             TrainJob(

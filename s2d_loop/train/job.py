@@ -23,7 +23,7 @@ class TrainJob:
     by a rename, after all checks.  `scratch_dir` keeps checkpoints, progress and logs, and must be
     seen by every node; a rerun of the same job with the same `scratch_dir` goes on from the last
     complete checkpoint there.  `on_progress(step, total_steps, loss, tokens)` is called in the
-    driver after every optimiser step.
+    driver after every optimiser step; when it raises StoppedError the workers write a checkpoint first.
     """
 
     examples: list[str]
@@ -67,6 +67,8 @@ class WorkerTask:
     job: str
     scratch_dir: str
     progress_file: str
+    stop_file: str
+    """Once it is there the workers write a checkpoint after their step, and leave."""
     deadline: float
 
 

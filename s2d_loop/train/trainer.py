@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from s2d_loop.errors import TrainError
+from s2d_loop.errors import StoppedError, TrainError
 from s2d_loop.records import Weights
 from s2d_loop.train.checkpoint import STORAGE
 from s2d_loop.train.job import TrainJob, TrainResult, WorkerTask, job_digest
@@ -19,6 +19,8 @@ from s2d_loop.train.job import TrainJob, TrainResult, WorkerTask, job_digest
 _POLL_S = 0.25
 # Workers end themselves at the deadline; this long after it the driver ends what is left.
 _GRACE_S = 30.0
+# How long workers may take for their step and a checkpoint when the run is stopped.
+_CHECKPOINT_S = 600.0
 # How long Ray Train may take to end workers that it is asked to end.
 _STOP_S = 45.0
 
@@ -93,6 +95,7 @@ def _task(job: TrainJob, attempt: str) -> WorkerTask:
         job=job_digest(job),
         scratch_dir=job.scratch_dir,
         progress_file=str(Path(job.scratch_dir, f"progress-{attempt}.jsonl")),
+        stop_file=str(Path(job.scratch_dir, f"stop-{attempt}")),
         deadline=time.time() + job.config.timeout_s,
     )
 
@@ -118,8 +121,13 @@ def _follow(task: WorkerTask, attempt: str, job: TrainJob) -> dict[str, Any]:
         account: dict[str, Any] = ray.get(reference)
     except ray.exceptions.RayError as failure:
         raise TrainError(explain(str(failure), job.scratch_dir)) from failure
-    except BaseException:
-        _stop(reference)
+    except BaseException as error:
+        try:
+            if isinstance(error, StoppedError):
+                Path(task.stop_file).touch()
+                ray.wait([reference], timeout=_CHECKPOINT_S)
+        finally:
+            _stop(reference)
         raise
     return account
 

@@ -73,6 +73,8 @@ def run(task: WorkerTask, rank: int, world: int) -> dict[str, Any] | None:
         ) as engine:
             _check_documents_apart(engine, plan)
             losses = _train(engine, plan, task, rank, world)
+            if len(losses) < task.config.steps:
+                return {"stopped": len(losses)}
             return _export(engine, plan, task, rank, losses)
 
 
@@ -133,6 +135,7 @@ def _check_documents_apart(engine: Any, plan: Plan) -> None:
 
 
 def _train(engine: Any, plan: Plan, task: WorkerTask, rank: int, world: int) -> list[float]:
+    """The losses of all steps; of fewer when the driver asked for a stop, after a checkpoint."""
     losses = state.resume(engine, task.scratch_dir, job=task.job)
     first = len(losses)
     if rank == 0 and first:
@@ -146,11 +149,15 @@ def _train(engine: Any, plan: Plan, task: WorkerTask, rank: int, world: int) -> 
         )
         if step == first:
             _check_rows(rows, plan, step, task.config.micro_batch_tokens)
-        losses.append(_train_step(engine, rows[rank::world], plan, task, step, rank, world))
+        loss, stop = _train_step(engine, rows[rank::world], plan, task, step, rank, world)
+        losses.append(loss)
         if rank == 0:
             _progress(task, step=step + 1, loss=losses[-1], tokens=plan.num_tokens(step))
-        if (step + 1) % task.config.checkpoint_every == 0 and step + 1 < task.config.steps:
+        due = stop or (step + 1) % task.config.checkpoint_every == 0
+        if due and step + 1 < task.config.steps:
             state.save(engine, job=task.job, step=step + 1, losses=losses)
+            if stop:
+                return losses
     if not (engine.global_steps == len(losses) == task.config.steps):
         raise TrainError(
             f"training ended after {engine.global_steps} steps with {len(losses)} losses, "
@@ -174,8 +181,11 @@ def _check_rows(rows: list[Row], plan: Plan, step: int, capacity: int) -> None:
 
 def _train_step(
     engine: Any, rows: list[Row], plan: Plan, task: WorkerTask, step: int, rank: int, world: int
-) -> float:
-    """One optimiser step: the exact mean over the step's answer tokens, whichever rank has them."""
+) -> tuple[float, bool]:
+    """One optimiser step: the exact mean over the step's answer tokens, whichever rank has them.
+
+    Also whether the driver asked for a stop, on which all ranks agree.
+    """
     config = task.config
     num_labels = plan.num_answer_tokens(step)
     # Linear, and not zero in the first step: the paper's warmup is a single step (Table 4).
@@ -183,7 +193,8 @@ def _train_step(
     for group in engine.optimizer.param_groups:
         group["lr"] = rate
     engine.train()
-    total = torch.zeros((), dtype=torch.float64, device=engine.device)
+    # The loss, and the stop that rank 0 sees: they share one reduction.
+    total = torch.zeros(2, dtype=torch.float64, device=engine.device)
     for number, row in enumerate(rows):
         # Dropout of its own for every micro-batch, the same again after a resume.
         torch.manual_seed(hash((task.seed, step, number, rank)) & 0x7FFF_FFFF)
@@ -191,12 +202,13 @@ def _train_step(
         # DeepSpeed divides by the number of micro-batches and averages over ranks.
         engine.backward(summed * (world * len(rows) / num_labels))
         engine.step()
-        total += summed.detach().double()
+        total[0] += summed.detach().double()
+    total[1] = rank == 0 and Path(task.stop_file).exists()
     torch.distributed.all_reduce(total)
-    loss = total.item() / num_labels
+    loss = total[0].item() / num_labels
     if not math.isfinite(loss):
         raise TrainError(f"step {step + 1}: the loss is {loss}: lower train.learning_rate")
-    return loss
+    return loss, bool(total[1].item())
 
 
 def _summed_loss(engine: Any, row: Row) -> torch.Tensor:

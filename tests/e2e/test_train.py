@@ -15,7 +15,7 @@ import pytest
 
 from s2d_loop.config.tree import EngineConfig
 from s2d_loop.engine.ray_engines import RayEngines
-from s2d_loop.errors import TrainError
+from s2d_loop.errors import StoppedError, TrainError
 from s2d_loop.records import Weights
 from s2d_loop.train import RayTrainer, weights_digest
 from tests.e2e import training
@@ -152,8 +152,10 @@ def test_vllm_serves_what_every_stage_exported(
     assert said["zero1"] == said["zero2"] == said["zero3"] == said["zero0"]
 
 
-def test_killed_driver_then_killed_worker_change_nothing(accounts: dict[str, Any], root: Path) -> None:
-    """The first driver goes away in the middle; the second resumes, and loses rank 0 further on."""
+def test_a_driver_killed_one_stopped_and_a_worker_killed_change_nothing(
+    accounts: dict[str, Any], root: Path
+) -> None:
+    """The first driver goes away; the second is asked to stop; the third loses rank 0 further on."""
 
     class DriverGoneError(Exception):
         pass
@@ -167,6 +169,13 @@ def test_killed_driver_then_killed_worker_change_nothing(accounts: dict[str, Any
         RayTrainer().train(training.make_job(root, "disturbed", config, on_progress=stop))
     scratch = root / "disturbed.scratch"
     assert not (root / "disturbed").exists()
+
+    def asked(step: int, *_: Any) -> None:
+        if step >= 12:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        RayTrainer().train(training.make_job(root, "disturbed", config, on_progress=asked))
     before = set(scratch.glob("progress-*.jsonl"))
 
     seen: list[int] = []
@@ -180,7 +189,7 @@ def test_killed_driver_then_killed_worker_change_nothing(accounts: dict[str, Any
             os.kill(json.loads(path.read_text().splitlines()[-1])["pid"], signal.SIGKILL)
 
     result = RayTrainer().train(training.make_job(root, "disturbed", config, on_progress=kill))
-    assert seen[0] >= 5, "the second driver went on from the first one's checkpoint"
+    assert seen[0] >= 12, "the third driver went on from the checkpoint that the stop made"
     again = [i for i in range(1, len(seen)) if seen[i] <= seen[i - 1]]
     assert len(again) == 1, "the second worker group went on from the killed one's checkpoint"
     assert seen[again[0]] > seen[0]

@@ -115,6 +115,7 @@ def make_task(job: TrainJob) -> WorkerTask:
         job=job_digest(job),
         scratch_dir=job.scratch_dir,
         progress_file=str(Path(job.scratch_dir, "progress.jsonl")),
+        stop_file=str(Path(job.scratch_dir, "stop")),
         deadline=time.time() + 300,
     )
 

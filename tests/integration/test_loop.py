@@ -1,6 +1,7 @@
 """The whole loop in one process over scripted engines and a scripted trainer."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config, CurateConfig
 from s2d_loop.driver import begin, same_config
-from s2d_loop.errors import BadInputError, EngineError, ExitCode, LostLeaseError
+from s2d_loop.errors import BadInputError, EngineError, ExitCode, LostLeaseError, StoppedError
 from s2d_loop.ledger import Ledger
 from s2d_loop.loop import run_loop
 from s2d_loop.preflight import Checked
@@ -263,3 +264,30 @@ def test_a_changed_setting_is_refused_by_name_and_a_new_one_with_its_default_is_
     begun.facts["config"]["generate"]["gone"] = 1
     with pytest.raises(BadInputError, match=r"generate\.gone"):
         same_config(ledger, config, checked)
+
+
+def test_a_run_stops_at_any_safe_point_and_ends_the_same(folder: Path) -> None:
+    """Stopped at the first, the second, ... of its safe points, again and again, until it is done."""
+    config = letters_config(folder, generate__rows_in_flight=4)
+    calm = scripted_run(
+        config.model_copy(update={"run": config.run.model_copy(update={"dir": str(folder / "calm")})})
+    )
+    run_loop(calm)
+    stops = 0
+    while True:
+        left = stops % 5
+
+        def safe_point() -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise StoppedError("asked")
+
+        try:
+            assert run_loop(replace(scripted_run(config), safe_point=safe_point)) == ExitCode.DONE
+            break
+        except StoppedError:
+            stops += 1
+            assert stops < 100
+    assert stops > 10
+    assert _state(reread(folder)) == _state(calm.ledger)

@@ -14,6 +14,7 @@ LAYERS = [
     {"errors", "records", "recorded", "clock", "paths", "plugins", "scaffold"},
     {"config"},
     {"store", "ledger"},
+    {"stop"},
     {"system2", "tasks"},
     {"formats"},
     {"sources"},
