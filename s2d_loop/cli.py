@@ -324,7 +324,7 @@ def open_view(run_dir: str) -> "RunView":
     """What the report shows of a run."""
     from s2d_loop.report.view import RunView
 
-    return RunView(record.to_json() for record in open_ledger(run_dir).records)
+    return RunView(record.to_json() for record in open_ledger(run_dir).live)
 
 
 def main(args: list[str] | None = None) -> NoReturn:

@@ -187,7 +187,7 @@ def _completed(begun: Mapping[str, Any]) -> dict[str, Any]:
 
 def say_where_it_stands(ledger: Ledger, config: Config, progress: Progress) -> None:
     """One line for a resumed run."""
-    stages = [r for r in ledger.records if r.kind == "stage"]
+    stages = [r for r in ledger.live if r.kind == "stage"]
     if not stages:
         return
     last = stages[-1]

@@ -5,8 +5,12 @@ by a conditional create and carries the digest of the one before it, so a run ha
 A driver first appends a `lease` record.  Whoever appends next wins: a driver that finds its next
 number taken by somebody else has lost its lease and can't commit any more.  No clock is involved.
 
+A record is never altered, but an operator's `forget` or `rollback` can make earlier ones void: they stay
+as history and no longer count.  `stage`, `stages`, `last` and `live` see only what counts.
+
 A stage writes its tables under an attempt id of its own; they count from the moment a `stage` record
-names them, with sizes and checksums.  Readers find files through records, never by listing.
+names them, with sizes and checksums.  Readers find files through records, never by listing.  What is
+removed again is first named in a `swept` record, so that what is lost can be told from what was let go.
 """
 
 import contextlib
@@ -14,18 +18,28 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from s2d_loop.errors import LostLeaseError, S2DError
+from s2d_loop.commits import (
+    FORMAT,
+    Counts,
+    File,
+    Kind,
+    LedgerError,
+    Record,
+    digest_of,
+    parse,
+    path_of,
+    render,
+)
+from s2d_loop.errors import LostLeaseError
 from s2d_loop.store import ExistsError, Store
 
-FORMAT = 1
-"""Version of the record format; a newer one is refused by its number."""
+__all__ = ["FORMAT", "Attempt", "Clock", "Counts", "File", "Ledger", "LedgerError", "Record"]
 
 
 class Clock(Protocol):
@@ -37,64 +51,15 @@ class Clock(Protocol):
     def monotonic(self) -> float: ...
 
 
-class LedgerError(S2DError):
-    """A record or a committed file is damaged or missing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """A stage's balance: what went in came out or was dropped for a reason."""
-
-    into: int
-    out: int
-    dropped: Mapping[str, int] = field(default_factory=dict)
-
-    def check(self, stage: str) -> None:
-        """Raises AssertionError when rows vanished or appeared."""
-        assert self.into == self.out + sum(self.dropped.values()), f"{stage}: the counts don't add up: {self}"
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A committed Parquet file; `table` names what it holds."""
-
-    table: str
-    path: str
-    rows: int
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One entry of the ledger.  `facts` are a stage's figures, as plain JSON."""
-
-    seq: int
-    kind: str
-    iteration: int
-    stage: str
-    attempt: str
-    time: str
-    seconds: float
-    counts: Counts
-    files: tuple[File, ...]
-    facts: Mapping[str, Any]
-    nonce: str
-    prev: str
-    format: int = FORMAT
-
-    def to_json(self) -> dict[str, Any]:
-        """The record as it is stored, without its checksum."""
-        row = asdict(self)
-        row["counts"]["in"] = row["counts"].pop("into")
-        return row
-
-
 class Attempt:
-    """One try at a stage: its files have names that no other try uses."""
+    """One try at a stage: its files have names that no other try uses.
 
-    def __init__(self, store: Store, iteration: int, stage: str) -> None:
-        self.id = uuid.uuid4().hex[:12]
+    The id begins with the number of the driver's lease: whatever has an earlier one and no record is
+    left over.
+    """
+
+    def __init__(self, store: Store, iteration: int, stage: str, lease: int = 0) -> None:
+        self.id = f"{lease:05d}-{uuid.uuid4().hex[:12]}"
         self.iteration = iteration
         self.stage = stage
         self.files: list[File] = []
@@ -143,48 +108,70 @@ class Ledger:
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self.store = store
+        self.records: list[Record] = []
+        """Everything that ever happened, what is void included."""
+        self.lease = 0
+        """The number of the lease that was taken here; 0 while none was."""
         self._clock = clock
         self._head = ""
-        self.records: list[Record] = []
+        self._void: set[int] = set()
+        self._swept: set[str] = set()
+        self._sound: set[str] = set()
         self.refresh()
+        self._find_gap()
 
     def refresh(self) -> None:
         """Read whatever was appended since.
 
         Raises:
-            LedgerError: a record is damaged, out of order, or of a newer format.
+            LedgerError: a record is damaged, out of order, or of another format.
         """
-        while (data := self.store.read(_path(len(self.records) + 1))) is not None:
-            self.records.append(_parse(data, len(self.records) + 1, self._head, self.store.root))
-            self._head = hashlib.sha256(data).hexdigest()
+        while (data := self.store.read(path := path_of(len(self.records) + 1))) is not None:
+            where = f"{self.store.root}/{path}"
+            self._add(parse(data, len(self.records) + 1, self._head, where), data)
+
+    @property
+    def live(self) -> list[Record]:
+        """The records that count, oldest first."""
+        return [r for r in self.records if r.seq not in self._void]
 
     def stage(self, iteration: int, stage: str) -> Record | None:
         """The committed record of a stage, if there is one."""
         for record in reversed(self.records):
             if record.kind == "stage" and (record.iteration, record.stage) == (iteration, stage):
-                return record
+                # A stage is redone only where the earlier record became void.
+                return None if record.seq in self._void else record
         return None
 
     def stages(self, stage: str) -> list[Record]:
         """All committed records of a stage, oldest first."""
-        return [r for r in self.records if r.kind == "stage" and r.stage == stage]
+        return [r for r in self.live if r.kind == "stage" and r.stage == stage]
 
-    def last(self, kind: str) -> Record | None:
+    def last(self, kind: Kind) -> Record | None:
         """The newest record of a kind."""
-        return next((r for r in reversed(self.records) if r.kind == kind), None)
+        return next((r for r in reversed(self.live) if r.kind == kind), None)
+
+    def swept(self, path: str) -> bool:
+        """Whether a file or folder was removed on purpose, by itself or with a folder above it."""
+        parts = path.split("/")
+        return any("/".join(parts[:end]) in self._swept for end in range(1, len(parts) + 1))
+
+    def attempt(self, iteration: int, stage: str) -> Attempt:
+        """A new try at a stage, under this driver's lease."""
+        return Attempt(self.store, iteration, stage, self.lease)
 
     def take_lease(self) -> None:
         """Become this run's driver; another that still runs loses its lease by this."""
-        self.append("lease")
+        self.lease = self.append("lease").seq
 
     def check_lease(self) -> None:
         """Raises LostLeaseError when somebody else has appended: whatever this driver does is for nothing."""
-        if self.store.read(_path(len(self.records) + 1)) is not None:
+        if self.store.read(path_of(len(self.records) + 1)) is not None:
             raise self._lost_lease()
 
     def append(
         self,
-        kind: str,
+        kind: Kind,
         *,
         attempt: Attempt | None = None,
         seconds: float = 0.0,
@@ -212,15 +199,14 @@ class Ledger:
             nonce=uuid.uuid4().hex,
             prev=self._head,
         )
-        data = _render(record)
+        data = render(record)
         try:
-            self.store.create(_path(record.seq), data)
+            self.store.create(path_of(record.seq), data)
         except ExistsError:
             # An answer can get lost on the way: if what is there is ours, the create had won.
-            if self.store.read(_path(record.seq)) != data:
+            if self.store.read(path_of(record.seq)) != data:
                 raise self._lost_lease() from None
-        self.records.append(record)
-        self._head = hashlib.sha256(data).hexdigest()
+        self._add(record, data)
         return record
 
     def _lost_lease(self) -> LostLeaseError:
@@ -238,7 +224,7 @@ class Ledger:
         for file in record.files:
             if file.table == table:
                 self._check(file)
-                with self.store.reading(file.path) as handle:
+                with self._opened(file) as handle:
                     for batch in pq.ParquetFile(handle).iter_batches(batch_size=4096):
                         yield pa.Table.from_batches([batch])
 
@@ -247,47 +233,46 @@ class Ledger:
         return pa.concat_tables([schema.empty_table(), *self.tables(record, table)])
 
     def _check(self, file: File) -> None:
+        """Compare a file with its record, once in a process: committed files never change."""
+        if file.path in self._sound:
+            return
         sha256 = hashlib.sha256()
-        try:
-            with self.store.reading(file.path) as handle:
-                while chunk := handle.read(1 << 20):
-                    sha256.update(chunk)
-        except FileNotFoundError as error:
-            raise LedgerError(f"{self.store.root}: {file.path} was committed and is missing") from error
+        with self._opened(file) as handle:
+            while chunk := handle.read(1 << 20):
+                sha256.update(chunk)
         if sha256.hexdigest() != file.sha256:
             raise LedgerError(
                 f"{self.store.root}: {file.path} is damaged: its bytes changed since the commit. "
                 "Restore the file, or start a run in a new run.dir."
             )
+        self._sound.add(file.path)
 
+    @contextlib.contextmanager
+    def _opened(self, file: File) -> Iterator[IO[bytes]]:
+        if self.swept(file.path):
+            raise LedgerError(f"{self.store.root}: {file.path} is no longer kept: it was swept")
+        try:
+            with self.store.reading(file.path) as handle:
+                yield handle
+        except FileNotFoundError as error:
+            raise LedgerError(f"{self.store.root}: {file.path} was committed and is missing") from error
 
-def _path(seq: int) -> str:
-    return f"ledger/{seq:08d}.json"
+    def _add(self, record: Record, data: bytes) -> None:
+        self.records.append(record)
+        self._head = digest_of(data)
+        if record.kind in ("forget", "rollback"):
+            self._void.update(record.facts["void"])
+        elif record.kind == "swept":
+            self._swept.update(record.facts["paths"])
 
-
-def _render(record: Record) -> bytes:
-    body = json.dumps(record.to_json(), sort_keys=True)
-    return json.dumps({"sha256": hashlib.sha256(body.encode()).hexdigest(), "record": body}).encode()
-
-
-def _parse(data: bytes, seq: int, prev: str, root: str) -> Record:
-    where = f"{root}/{_path(seq)}"
-    try:
-        envelope = json.loads(data)
-        body = envelope["record"]
-        intact = hashlib.sha256(body.encode()).hexdigest() == envelope["sha256"]
-        row = json.loads(body)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LedgerError(f"{where} is damaged ({error}); restore it from a copy of the run") from error
-    if not intact:
-        raise LedgerError(f"{where} is damaged: its checksum is wrong; restore it from a copy of the run")
-    if row["format"] > FORMAT:
-        raise LedgerError(
-            f"{where} has format {row['format']}; this s2d reads up to {FORMAT}: use the newer one"
-        )
-    if (row["seq"], row["prev"]) != (seq, prev):
-        raise LedgerError(f"{where} doesn't follow the record before it: the ledger was altered")
-    row["counts"]["into"] = row["counts"].pop("in")
-    row["counts"] = Counts(**row["counts"])
-    row["files"] = tuple(File(**file) for file in row["files"])
-    return Record(**row)
+    def _find_gap(self) -> None:
+        """Raises LedgerError where records lie behind a missing one: appending would fork the history."""
+        names = [name for name in self.store.list("ledger") if name[:1].isdigit()]
+        while names and path_of(len(self.records)) < f"ledger/{max(names)}":
+            before = len(self.records)
+            self.refresh()
+            if len(self.records) == before:
+                raise LedgerError(
+                    f"{self.store.root}/{path_of(before + 1)} is missing, and {max(names)} is there: "
+                    "restore it from a copy of the run"
+                )

@@ -11,7 +11,7 @@ from typing import Any
 from s2d_loop import stages
 from s2d_loop.errors import BadInputError, ExitCode
 from s2d_loop.evaluate.gate import PROMOTE
-from s2d_loop.ledger import Attempt, Record
+from s2d_loop.ledger import Record
 from s2d_loop.records import Weights
 from s2d_loop.stages import Balance, Run
 
@@ -55,7 +55,7 @@ def commit(run: Run, iteration: int, name: str, work: Callable[..., Balance], *i
         return record
     run.safe_point()
     require_room(run)
-    attempt = Attempt(run.ledger.store, iteration, name)
+    attempt = run.ledger.attempt(iteration, name)
     started = run.clock.monotonic()
     counts, facts = work(run, attempt, *inputs)
     seconds = run.clock.monotonic() - started

@@ -39,7 +39,7 @@ def write(ledger: Ledger, folder: Path) -> list[Path]:
 def _logs(ledger: Ledger) -> Iterator[tuple[str, Any]]:
     fixed = ledger.stage(0, "heldout")
     items = {x.input.id: x for x in rows(ledger.tables(fixed, "heldout"), HeldOut)} if fixed else {}
-    for record in ledger.records:
+    for record in ledger.live:
         if record.stage == "evaluate":
             scored = list(rows(ledger.tables(record, "scored"), Scored))
             for task, of_task in by_task(scored).items():

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "s2d_loop"
 LAYERS = [
     {"errors", "records", "recorded", "clock", "paths", "plugins", "scaffold"},
     {"config"},
-    {"store", "ledger"},
+    {"store", "commits", "ledger"},
     {"stop"},
     {"system2", "tasks"},
     {"formats"},

@@ -1,5 +1,6 @@
 """The ledger: one history, one driver, nothing damaged goes unnoticed."""
 
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from s2d_loop.clock import SystemClock
+from s2d_loop.commits import parse
 from s2d_loop.errors import LostLeaseError
 from s2d_loop.ledger import FORMAT, Attempt, Counts, Ledger, LedgerError
 from s2d_loop.store import ExistsError, FsspecStore, LocalStore, Store
@@ -109,27 +111,88 @@ def test_damage_is_named(tmp_path: Path) -> None:
         list(ledger.tables(ledger.records[-1], "inputs"))
 
 
-@pytest.mark.parametrize("damage", ["cut", "altered", "swapped", "newer"])
-def test_a_damaged_record_is_refused(tmp_path: Path, damage: str) -> None:
+def enveloped(row: object) -> bytes:
+    """A record's envelope with the right checksum, whatever it holds."""
+    digest = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
+    return json.dumps({"record": row, "sha256": digest}, sort_keys=True).encode()
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        ("swapped", "doesn't follow"),
+        ("newer", f"format {FORMAT + 1}; this s2d reads {FORMAT}"),
+        ("older", "format 1, which this s2d no longer reads"),
+        ("more", "is damaged"),
+        ("missing", r"00000002\.json is missing, and 00000003\.json is there"),
+    ],
+)
+def test_a_record_that_is_another_or_elsewhere_is_refused(tmp_path: Path, damage: str, expected: str) -> None:
     ledger = committed(LocalStore(str(tmp_path)))
+    ledger.append("finished", facts={"held": False})
     file = tmp_path / "ledger/00000002.json"
+    row = json.loads(file.read_bytes())["record"]
+    assert enveloped(row) == file.read_bytes()
     match damage:
-        case "cut":
-            file.write_bytes(file.read_bytes()[:50])
-        case "altered":
-            file.write_text(file.read_text().replace("duplicate", "duplicatf"))
         case "swapped":
             file.write_bytes((tmp_path / "ledger/00000001.json").read_bytes())
         case "newer":
-            body = json.loads(json.loads(file.read_text())["record"]) | {"format": FORMAT + 1}
-            import hashlib
-
-            text = json.dumps(body, sort_keys=True)
-            envelope = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "record": text}
-            file.write_text(json.dumps(envelope))
-    expected = {"newer": f"format {FORMAT + 1}", "swapped": "doesn't follow"}.get(damage, "damaged")
+            file.write_bytes(enveloped(row | {"format": FORMAT + 1}))
+        case "older":
+            file.write_bytes(enveloped(json.dumps(row | {"format": 1}, sort_keys=True)))
+        case "more":
+            file.write_bytes(enveloped(row | {"more": 1}))
+        case "missing":
+            file.unlink()
     with pytest.raises(LedgerError, match=expected):
         Ledger(ledger.store, SystemClock())
+
+
+def test_a_flipped_byte_and_a_cut_length_of_the_last_record_are_always_found(tmp_path: Path) -> None:
+    """The last one: no later record carries its digest, so its own bytes have to tell."""
+    ledger = committed(LocalStore(str(tmp_path)))
+    first, last = (tmp_path / f"ledger/0000000{n}.json" for n in (1, 2))
+    prev, whole = hashlib.sha256(first.read_bytes()).hexdigest(), last.read_bytes()
+    assert parse(whole, 2, prev, "here") == ledger.records[-1]
+    flipped = (whole[:at] + bytes([byte ^ 1 << at % 8]) + whole[at + 1 :] for at, byte in enumerate(whole))
+    cut = (whole[:length] for length in range(len(whole)))
+    for data in (*flipped, *cut, whole + b"\n", b" " + whole):
+        with pytest.raises(LedgerError, match="here"):
+            parse(data, 2, prev, "here")
+
+
+def test_what_an_operator_made_void_no_longer_counts_and_stays_as_history(store: Store) -> None:
+    ledger = committed(store)
+    ledger.append("finished", facts={"held": False})
+    ledger.append("forget", facts={"void": [2, 3]})
+    for each in (ledger, Ledger(store, SystemClock())):
+        assert each.stage(1, "intake") is None
+        assert each.stages("intake") == []
+        assert each.last("finished") is None
+        assert [r.kind for r in each.live] == ["lease", "forget"]
+        assert len(each.records) == 4
+    ledger.append("stage", attempt=ledger.attempt(1, "intake"))
+    assert ledger.stage(1, "intake") == ledger.records[-1]
+
+
+def test_what_was_swept_is_told_from_what_was_lost(store: Store) -> None:
+    ledger = committed(store)
+    record = ledger.records[-1]
+    folder = record.files[0].path.rpartition("/")[0]
+    ledger.append("swept", facts={"paths": [folder]})
+    store.remove(folder)
+    for each in (ledger, Ledger(store, SystemClock())):
+        with pytest.raises(LedgerError, match="no longer kept: it was swept"):
+            list(each.tables(record, "inputs"))
+    assert ledger.swept(f"{folder}/inputs.parquet")
+    assert not ledger.swept(folder + "x")
+
+
+def test_an_attempt_carries_the_number_of_its_lease(store: Store) -> None:
+    ledger = committed(store)
+    ledger.take_lease()
+    assert ledger.lease == 3
+    assert ledger.attempt(1, "intake").folder.startswith("data/00001/intake-00003-")
 
 
 def test_a_create_that_dies_half_way_publishes_nothing(
