@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -34,9 +34,26 @@ if TYPE_CHECKING:
 _OPERATION = ("min_free_gb", "stop_within_s")
 """Keys of `run` that may change from one start of a run to the next."""
 
+OpenEngines = Callable[[Config, Path], contextlib.AbstractContextManager["RayEngines"]]
+"""From a configuration and a folder for logs to engines, on a Ray that this process is connected to."""
 
-def run(config: Config, progress: Progress) -> ExitCode:
+
+@contextlib.contextmanager
+def engines_in(config: Config, logs: Path) -> Iterator["RayEngines"]:
+    """Engines whose logs go to `logs`; they and a Ray started here end with the context."""
+    with ray_session(config):
+        # Imported late: these take seconds, and a bad configuration should not cost them.
+        from s2d_loop.engine.ray_engines import RayEngines
+
+        with RayEngines(config.engine, log_dir=str(logs)) as engines:
+            yield engines
+
+
+def run(config: Config, progress: Progress, open_engines: OpenEngines = engines_in) -> ExitCode:
     """Run the loop to its end, or from where an earlier driver left it.
+
+    Args:
+        open_engines: where its engines come from; some outlive a run.
 
     Raises:
         BadInputError: nothing was started; the message says what to change.
@@ -54,30 +71,30 @@ def run(config: Config, progress: Progress) -> ExitCode:
     clock = SystemClock()
     safe_point = SafePoint(ledger, clock, drained=node_is_drained)
     # Signals first: whatever they interrupt, what was started by then is ended.
-    with signals(safe_point, config.run.stop_within_s, progress.note), ray_session(config):
-        # Imported late: these take seconds, and a bad configuration should not cost them.
+    with (
+        signals(safe_point, config.run.stop_within_s, progress.note),
+        open_engines(config, logs) as engines,
+    ):
         from s2d_loop.engine import placement
-        from s2d_loop.engine.ray_engines import RayEngines
         from s2d_loop.train.trainer import RayTrainer
 
         placement.check_fits(config.engine, placement.cluster_nodes(), config.train)
-        with RayEngines(config.engine, log_dir=str(logs)) as engines:
-            progress.run_started(Path(checked.store.root).name, config.run.iterations)
-            return run_loop(
-                Run(
-                    config=for_workers(config),
-                    ledger=ledger,
-                    clock=clock,
-                    dataflow=RayDataflow(config.generate),
-                    engines=engines,
-                    trainer=RayTrainer(),
-                    progress=progress,
-                    sources=checked.sources,
-                    start=checked.start,
-                    weights_dir=checked.weights_dir,
-                    safe_point=safe_point,
-                )
+        progress.run_started(Path(checked.store.root).name, config.run.iterations)
+        return run_loop(
+            Run(
+                config=for_workers(config),
+                ledger=ledger,
+                clock=clock,
+                dataflow=RayDataflow(config.generate),
+                engines=engines,
+                trainer=RayTrainer(),
+                progress=progress,
+                sources=checked.sources,
+                start=checked.start,
+                weights_dir=checked.weights_dir,
+                safe_point=safe_point,
             )
+        )
 
 
 def evaluate_model(
@@ -111,12 +128,13 @@ def evaluate_model(
 @contextlib.contextmanager
 def engines_of(config: Config, progress: Progress) -> Iterator["RayEngines"]:
     """Engines outside of a run, for measuring; they and a Ray started here end with the context."""
-    with tempfile.TemporaryDirectory() as logs, ray_session(config), terminating():
-        from s2d_loop.engine.ray_engines import RayEngines
-
-        with RayEngines(config.engine, log_dir=logs) as engines:
-            progress.note("Starting the engine; this takes about a minute.")
-            yield engines
+    with (
+        tempfile.TemporaryDirectory() as logs,
+        terminating(),
+        engines_in(config, Path(logs)) as engines,
+    ):
+        progress.note("Starting the engine; this takes about a minute.")
+        yield engines
 
 
 def measure(

@@ -4,8 +4,10 @@ from pathlib import Path
 
 from s2d_loop.report.progress import Progress
 from s2d_loop.reproduce import page, table4
+from s2d_loop.reproduce.engines import SharedEngines
 from s2d_loop.reproduce.measure import Setting, reproduce
 from s2d_loop.reproduce.plan import find_table, scaled
+from s2d_loop.stop import terminating
 
 TESTBED, PAPER = "testbed", "paper"
 _INSTRUMENT = (
@@ -46,12 +48,14 @@ def reproduce_table(
     settings = settings or (TESTBED if model == TESTBED else PAPER)
     folder = out.absolute() / name / f"{_slug(model)}-seed-{seed}-scale-{scale:g}"
     results = {}
-    for task in table.tasks:
-        path = configs / settings / f"{task}.yaml"
-        overrides = [f"run.seed={seed}", f"run.dir={folder / task / 'start'}"]
-        overrides += [] if model == TESTBED else [f"model.path={model}"]
-        overrides += scaled(path, scale)
-        results[task] = reproduce(table, Setting(task, path, tuple(overrides), folder / task), progress)
+    with terminating(), SharedEngines(folder / "logs") as shared:
+        for task in table.tasks:
+            path = configs / settings / f"{task}.yaml"
+            overrides = [f"run.seed={seed}", f"run.dir={folder / task / 'start'}"]
+            overrides += [] if model == TESTBED else [f"model.path={model}"]
+            overrides += scaled(path, scale)
+            setting = Setting(task, path, tuple(overrides), folder / task)
+            results[task] = reproduce(table, setting, shared, progress)
     about = {"model": _named(model), "settings": settings, "scale": f"{scale:g}", "seed": str(seed)}
     if settings != PAPER:
         about["note"] = _INSTRUMENT if model == TESTBED else _OTHER_SETTINGS

@@ -1,4 +1,4 @@
-"""Runs a table: its distillations one after another, then every row on one set of engines.
+"""Runs a table: its distillations one after another, then every row, all on one set of engines.
 
 Both can be stopped anywhere.  A distillation is a run and resumes as one; a row's answers are kept in
 a file of their own and not measured again.
@@ -8,22 +8,27 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config
-from s2d_loop.driver import engines_of, measure
+from s2d_loop.driver import measure
 from s2d_loop.driver import run as run_loop
 from s2d_loop.errors import BadInputError, UnansweredError
 from s2d_loop.ledger import Ledger
 from s2d_loop.preflight import check
 from s2d_loop.records import HeldOut, Weights, digest
 from s2d_loop.report.progress import Progress
+from s2d_loop.reproduce.engines import SharedEngines
 from s2d_loop.reproduce.metrics import OTHER_ORDER, Figure, Measurement
 from s2d_loop.reproduce.plan import configured
 from s2d_loop.reproduce.tables import START, Row, Table
 from s2d_loop.sources import read_heldout
 from s2d_loop.store import open_store
 from s2d_loop.tasks.registry import load_task
+
+if TYPE_CHECKING:
+    from s2d_loop.engine.ray_engines import RayEngines
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ class Result:
     right: Mapping[str, bool]
 
 
-def reproduce(table: Table, setting: Setting, progress: Progress) -> dict[str, Result]:
+def reproduce(table: Table, setting: Setting, shared: SharedEngines, progress: Progress) -> dict[str, Result]:
     """Every row's result for one task of a table, by the row's key.
 
     Raises:
@@ -58,14 +63,15 @@ def reproduce(table: Table, setting: Setting, progress: Progress) -> dict[str, R
     for each in table.distillations:
         progress.note(f"{table.name}, {setting.task}: {each.name}")
         config = setting.config(f"/run.dir={setting.folder / each.name}", *each.overrides)
-        run_loop(config, progress)
+        run_loop(config, progress, shared.open)
         if trained := _trained(config):
             weights[each.name] = trained
         else:
             progress.note(f"{each.name}: nothing was kept to train on; its rows stay empty.")
     missing = [row for row in table.rows if row.weights in weights and not _file(setting, row).exists()]
     if missing:
-        _measure(table, missing, weights, setting, progress)
+        with shared.open(setting.config()) as engines:
+            _measure(table, missing, weights, setting, engines, progress)
     return {
         row.key: _read(_file(setting, row)) if row.weights in weights else Result({}, {})
         for row in table.rows
@@ -77,31 +83,33 @@ def _measure(
     rows: Sequence[Row],
     weights: Mapping[str, Weights],
     setting: Setting,
+    engines: "RayEngines",
     progress: Progress,
 ) -> None:
-    with engines_of(setting.config(), progress) as engines:
-        progress.run_started(setting.task, 0)
-        # By weights, so that each is loaded once.
-        for row in sorted(rows, key=lambda row: list(weights).index(row.weights)):
-            progress.note(row.key)
-            engines.serve(weights[row.weights])
-            config = setting.config(*row.overrides)
-            items = _items(table, config, setting.task)
-            try:
-                said = measure(engines, config, items, row.system, progress)
-            except UnansweredError as error:
-                # Such as eight examples in a context of 512 tokens: this row has no figure, others do.
-                progress.note(f"{row.key}: not measured: {error}")
-                _write(_file(setting, row), json.dumps({"row": row.key, "problem": str(error)}, indent=2))
-                continue
-            made = Measurement(config, setting.task, row.system, items, said)
-            kept = {
-                "row": row.key,
-                "weights": asdict(weights[row.weights]),
-                "figures": made.columns(table.kind),
-                "right": made.right(table.kind),
-            }
-            _write(_file(setting, row), json.dumps(kept, indent=2))
+    if not engines.started:
+        progress.note("Starting the engines; this takes about a minute, once.")
+    progress.run_started(setting.task, 0)
+    # By weights, so that each is loaded once.
+    for row in sorted(rows, key=lambda row: list(weights).index(row.weights)):
+        progress.note(row.key)
+        engines.serve(weights[row.weights])
+        config = setting.config(*row.overrides)
+        items = _items(table, config, setting.task)
+        try:
+            said = measure(engines, config, items, row.system, progress)
+        except UnansweredError as error:
+            # Such as eight examples in a context of 512 tokens: this row has no figure, others do.
+            progress.note(f"{row.key}: not measured: {error}")
+            _write(_file(setting, row), json.dumps({"row": row.key, "problem": str(error)}, indent=2))
+            continue
+        made = Measurement(config, setting.task, row.system, items, said)
+        kept = {
+            "row": row.key,
+            "weights": asdict(weights[row.weights]),
+            "figures": made.columns(table.kind),
+            "right": made.right(table.kind),
+        }
+        _write(_file(setting, row), json.dumps(kept, indent=2))
 
 
 def _items(table: Table, config: Config, task: str) -> dict[str, HeldOut]:

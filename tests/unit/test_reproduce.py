@@ -2,11 +2,12 @@
 
 import inspect
 import shutil
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from s2d_loop.records import Generation, HeldOut, Input, Message, Sample, Weight
 from s2d_loop.report.progress import SilentProgress
 from s2d_loop.reproduce import measure as measuring
 from s2d_loop.reproduce import page
+from s2d_loop.reproduce.engines import SharedEngines
 from s2d_loop.reproduce.measure import Result
 from s2d_loop.reproduce.metrics import OTHER_ORDER, Figure, Measurement
 from s2d_loop.reproduce.plan import configured, find_table, scaled
@@ -187,6 +189,7 @@ class Engines:
 
     def __init__(self) -> None:
         self.served: list[str] = []
+        self.started = True
 
     def serve(self, weights: Weights) -> None:
         self.served.append(weights.digest)
@@ -214,16 +217,16 @@ def test_a_table_is_measured_row_by_row_and_never_twice(
         name = Path(config.run.dir).name
         return None if name == "distill-system-1" else Weights(f"/{name}", name)
 
-    monkeypatch.setattr(measuring, "run_loop", lambda config, progress: None)
+    monkeypatch.setattr(measuring, "run_loop", lambda config, progress, open_engines: None)
     monkeypatch.setattr(measuring, "_trained", trained)
     monkeypatch.setattr(measuring, "check", lambda config: SimpleNamespace(start=Weights("/start", "start")))
-    monkeypatch.setattr(measuring, "engines_of", lambda config, progress: nullcontext(engines))
     monkeypatch.setattr(measuring, "measure", measure)
     path = CONFIGS / "testbed" / "coin_flip.yaml"
     setting = measuring.Setting(
         "coin_flip", path, ("tasks.coin_flip.heldout.limit=20", f"run.dir={tmp_path}/start"), tmp_path
     )
-    found = measuring.reproduce(TABLE_1, setting, SilentProgress())
+    shared = SharedEngines(tmp_path / "logs", lambda config, logs: nullcontext(engines))
+    found = measuring.reproduce(TABLE_1, setting, shared, SilentProgress())
     assert engines.served == ["start"] * 3 + ["distill-unfiltered", "distill-2-step-rar"]
     assert asked == ["system1", "system2", "system2", "system1", "system1"]
     assert found["System 1: Zero-shot"].figures["miss_match"].value == 100.0
@@ -232,8 +235,33 @@ def test_a_table_is_measured_row_by_row_and_never_twice(
     last = found[TABLE_1.rows[-1].key]
     assert last.figures["accuracy"].n == len(last.right) == 20
     assert last.figures["accuracy"].value == pytest.approx(100 * sum(last.right.values()) / 20)
-    assert measuring.reproduce(TABLE_1, setting, SilentProgress()) == found
+    assert measuring.reproduce(TABLE_1, setting, shared, SilentProgress()) == found
     assert len(asked) == 5, "nothing is measured again"
     both = dict.fromkeys(TABLE_1.tasks, found)
     assert page.compared(TABLE_1, both)[2].verdict == "not measured"
     assert "not measured" in page.write(TABLE_1, both, {"model": "m"}, tmp_path / "out").read_text()
+
+
+def test_a_tables_runs_share_engines_where_one_set_suits_them(tmp_path: Path) -> None:
+    events: list[str] = []
+
+    @contextmanager
+    def opened(config: Config, logs: Path) -> Iterator[Any]:
+        number = len(events)
+        events.append(f"start {number}")
+        yield number
+        events.append(f"end {number}")
+
+    letters, coin = (configured(CONFIGS / "testbed" / f"{task}.yaml", task, (), ()) for task in TABLE_1.tasks)
+    longer = configured(
+        CONFIGS / "testbed" / "coin_flip.yaml", "coin_flip", ("engine.max_model_len=256",), ()
+    )
+    with SharedEngines(tmp_path / "logs", opened) as shared:
+        assert events == [], "they start when something needs them"
+        for config in (letters, coin, letters):
+            with shared.open(config) as engines:
+                assert engines == 0
+        assert events == ["start 0"]
+        with shared.open(longer):
+            assert events == ["start 0", "end 0", "start 2"], "two sets at once may not fit"
+    assert events[-1] == "end 2"
