@@ -301,6 +301,11 @@ def content_hash(messages: Iterable[Message]) -> str:
     return digest(*(part for m in messages for part in (m.role, m.content.strip())))
 
 
+def source_of(input_id: str) -> str:
+    """The name of the source that an input came from."""
+    return input_id.partition(":")[0]
+
+
 def call_seed(run_seed: int, input_id: str, program: str, sample: int, step: str, index: int) -> int:
     """A 31-bit seed of its own for every call, so that a rerun is the same work."""
     return int(digest(str(run_seed), input_id, program, str(sample), step, str(index))[:8], 16) >> 1

@@ -15,6 +15,7 @@ from s2d_loop.records import Generation, HeldOut, Input, Scored, Weights, rows, 
 from s2d_loop.stages.engines import generated, serve
 from s2d_loop.stages.run import Balance, Run
 from s2d_loop.tasks.registry import load_task
+from s2d_loop.versions import in_service
 
 
 def evaluate(run: Run, attempt: Attempt, weights: Weights) -> Balance:
@@ -101,8 +102,7 @@ def _voted(run: Run, baseline: Record) -> dict[str, str]:
 
 def promoted_evaluation(run: Run, iteration: int) -> Record | None:
     """The evaluation of the weights that a round began with."""
-    promoted = [r.iteration for r in run.ledger.stages("promote") if r.iteration < iteration]
-    return run.ledger.stage(promoted[-1] if promoted else 0, "evaluate")
+    return run.ledger.stage(in_service(run.ledger, iteration), "evaluate")
 
 
 def _current(run: Run, attempt: Attempt, task: str) -> Any:

@@ -24,7 +24,7 @@ def probe(run: Run, attempt: Attempt, claimed: Record) -> Balance:
         if len(first[x.task]) < config.generate.probe_inputs:
             first[x.task].append(x)
     chosen = [x for each in first.values() for x in each]
-    serve(run, run.teacher(attempt.iteration))
+    serve(run, run.teacher(attempt.iteration)[1])
     with run.progress.stage(attempt.iteration, "probe", len(chosen)) as progress:
         verdicts: list[Verdict] = []
         for each in generated(run, [table(chosen, Input)], distillation_plans(config)):
@@ -51,7 +51,7 @@ def probe(run: Run, attempt: Attempt, claimed: Record) -> Balance:
 
 def generate(run: Run, attempt: Attempt, claimed: Record) -> Balance:
     """Run the System 2 programs on every claimed input."""
-    weights = run.teacher(attempt.iteration)
+    version, weights = run.teacher(attempt.iteration)
     serve(run, weights)
     tallies: dict[str, Counter[str]] = {}
     started = run.clock.monotonic()
@@ -84,6 +84,7 @@ def generate(run: Run, attempt: Attempt, claimed: Record) -> Balance:
         )
     # A failed input is still a row: `curate` gives it its reason.
     return Counts(claimed.counts.out, total), {
+        "version": version,
         "weights": weights.digest,
         "by_task": tallies,
         "tokens_per_second": tokens / max(seconds, 1e-9) if total else 0.0,

@@ -1,12 +1,14 @@
 """Adds what was kept to the pool, and chooses the rows that train."""
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from s2d_loop import pool as pool_rules
 from s2d_loop.ledger import Attempt, Counts, Record
-from s2d_loop.records import Example, Verdict, rows, table
+from s2d_loop.records import RECORDED, Example, Verdict, rows, source_of, table
 from s2d_loop.stages.run import Balance, Run
+from s2d_loop.versions import as_ranges
 
 
 def pool(run: Run, attempt: Attempt, curated: Record) -> Balance:
@@ -41,4 +43,14 @@ def pool(run: Run, attempt: Attempt, curated: Record) -> Balance:
         "size": len(old) + len(new),
         "by_task": Counter(e.task for e in new),
         "training_by_task": Counter(e.task for e in chosen),
+        "training_by_source": _by_source(chosen),
+        "training_rounds": as_ranges(e.iteration for e in chosen if e.weights != RECORDED),
     }
+
+
+def _by_source(chosen: Iterable[Example]) -> dict[str, Counter[str]]:
+    """Rows that train, by source and task: a version's lineage, which outlives its tables."""
+    found: dict[str, Counter[str]] = {}
+    for each in chosen:
+        found.setdefault(source_of(each.input_id), Counter())[each.task] += 1
+    return found

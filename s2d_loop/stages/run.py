@@ -13,6 +13,7 @@ from s2d_loop.report.progress import Progress
 from s2d_loop.sources import Source
 from s2d_loop.stop import no_safe_point
 from s2d_loop.train.job import TrainJob, TrainResult
+from s2d_loop.versions import in_service
 
 Balance = tuple[Counts, Mapping[str, Any]]
 """A stage's counts, and its figures for the ledger and the report."""
@@ -55,15 +56,15 @@ class Run:
     """Called where the run can be left: before a stage and after a batch or a step.  May raise."""
 
     def weights(self, iteration: int) -> Weights:
-        """What was promoted last before a round."""
-        for record in reversed(self.ledger.stages("promote")):
-            if record.iteration < iteration:
-                return Weights(**record.facts["weights"])
-        return self.start
+        """The version that a round begins with: promoted last, or come back to by a rollback."""
+        trained = self.ledger.stage(in_service(self.ledger, iteration), "train")
+        return Weights(**trained.facts["weights"]) if trained else self.start
 
-    def teacher(self, iteration: int) -> Weights:
-        """Whose System 2 a round distils."""
-        return self.weights(iteration) if self.config.generate.teacher == "current" else self.start
+    def teacher(self, iteration: int) -> tuple[int, Weights]:
+        """Whose System 2 a round distils: the version's number, and its weights."""
+        if self.config.generate.teacher == "start":
+            return 0, self.start
+        return in_service(self.ledger, iteration), self.weights(iteration)
 
     def heldout(self) -> list[HeldOut]:
         record = self.ledger.stage(0, "heldout")

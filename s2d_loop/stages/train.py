@@ -6,6 +6,7 @@ from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.records import Example, schema
 from s2d_loop.stages.run import Balance, Run
 from s2d_loop.train.job import TrainJob
+from s2d_loop.versions import in_service
 
 
 def train(run: Run, attempt: Attempt, pooled: Record) -> Balance:
@@ -36,6 +37,7 @@ def train(run: Run, attempt: Attempt, pooled: Record) -> Balance:
         )
     return Counts(result.num_examples, result.trained, result.dropped), {
         "weights": asdict(result.weights),
+        "start_version": in_service(run.ledger, attempt.iteration) if config.start == "current" else 0,
         "start": current.digest if config.start == "current" else run.start.digest,
         "steps": result.steps,
         "losses": result.losses,

@@ -14,7 +14,7 @@ LAYERS = [
     {"errors", "records", "recorded", "clock", "paths", "plugins", "scaffold"},
     {"config"},
     {"store", "commits", "ledger"},
-    {"stop"},
+    {"stop", "versions"},
     {"system2", "tasks"},
     {"formats"},
     {"sources"},

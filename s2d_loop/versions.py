@@ -1,0 +1,97 @@
+"""The versions of the model that a run made: what each came of, and which was in service when.
+
+A version's number is that of the round that trained it; 0 are the weights that the run began with.
+All of it is read from the ledger's facts, so it stays known after tables and weights were swept.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from s2d_loop.ledger import Ledger, Record
+
+Ranges = list[list[int]]
+"""Numbers of rounds as `[first, last]` pairs: short, whatever a replay drew from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Trained weights.  `sources` counts the rows it trained on, by source and task."""
+
+    number: int
+    digest: str
+    path: str
+    promoted: bool
+    start: int
+    """The version that its training started from."""
+    teachers: frozenset[int]
+    """The versions that generated the rows it trained on."""
+    sources: Mapping[str, Mapping[str, int]]
+
+
+def versions(ledger: Ledger) -> list[Version]:
+    """The versions that count, oldest first, without the weights that the run began with."""
+    promoted = {record.iteration for record in ledger.stages("promote")}
+    teachers = {r.iteration: int(r.facts["version"]) for r in ledger.stages("generate")}
+    pooled = {record.iteration: record for record in ledger.stages("pool")}
+    return [
+        Version(
+            number=record.iteration,
+            digest=record.facts["weights"]["digest"],
+            path=record.facts["weights"]["path"],
+            promoted=record.iteration in promoted,
+            start=record.facts["start_version"],
+            teachers=frozenset(teachers[i] for i in _rounds(pooled[record.iteration])),
+            sources=pooled[record.iteration].facts["training_by_source"],
+        )
+        for record in ledger.stages("train")
+    ]
+
+
+def in_service(ledger: Ledger, iteration: int | None = None) -> int:
+    """The version that a round begins with; without one, the version in service now."""
+    for record in reversed(ledger.live):
+        if record.kind == "rollback" and (iteration is None or record.facts["from"] <= iteration):
+            return int(record.facts["version"])
+        promotes = record.kind == "stage" and record.stage == "promote"
+        if promotes and (iteration is None or record.iteration < iteration):
+            return record.iteration
+    return 0
+
+
+def tainted(known: Iterable[Version], source: str) -> dict[int, str]:
+    """The versions that something of a source went into, by number, each with the reason.
+
+    A version is tainted when it trained on a row whose input is of the source, or started from a
+    tainted version, or trained on a row that a tainted version generated.
+    """
+    found: dict[int, str] = {}
+    for version in sorted(known, key=lambda each: each.number):
+        rows = sum(version.sources.get(source, {}).values())
+        by = sorted(version.teachers & found.keys())
+        if rows:
+            found[version.number] = f"trained on {rows} rows of {source}"
+        elif version.start in found:
+            found[version.number] = f"started from version {version.start}"
+        elif by:
+            found[version.number] = f"trained on rows that version {_listed(by)} generated"
+    return found
+
+
+def as_ranges(rounds: Iterable[int]) -> Ranges:
+    """Rounds as ranges, in order."""
+    ranges: Ranges = []
+    for number in sorted(set(rounds)):
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ranges
+
+
+def _rounds(pooled: Record) -> list[int]:
+    """The rounds whose generations a round trained on."""
+    return [n for first, last in pooled.facts["training_rounds"] for n in range(first, last + 1)]
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))
