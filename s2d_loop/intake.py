@@ -1,81 +1,117 @@
 """Claims new inputs: each row of a source is taken once, and every row has an outcome.
 
 The sources' cursors are committed with what they delivered (RELIABILITY: a cursor that runs ahead of
-its commit loses inputs, one that lags uses them twice).
+its commit loses inputs, one that lags uses them twice).  What is dropped is committed too: who forgets
+a source replays what the others had delivered.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from s2d_loop.config import Config
-from s2d_loop.records import Input, Reject
-from s2d_loop.sources import Source
+from s2d_loop.known import Known
+from s2d_loop.records import Dropped, Input, Reject, table
+from s2d_loop.sources import Cursor, Delivery, Source
 
 DUPLICATE = "duplicate"
 HELD_OUT = "matches_heldout"
 UNREADABLE = "unreadable"
 
+ROWS_PER_READ = 8192
+"""Rows that a source is asked for at once: enough to work on in arrays, few enough to hold."""
+
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """What one round takes, what it leaves and why, and where each source stands after it."""
+class Outcomes:
+    """What became of the rows of one read, and where their source stands after it."""
 
+    source: str
+    cursor: Cursor
     inputs: list[Input]
+    dropped: list[Dropped]
     rejects: list[Reject]
-    dropped: Mapping[str, int]
-    cursors: Mapping[str, Any]
-    by_source: Mapping[str, Mapping[str, int]]
+
+    @property
+    def rows(self) -> int:
+        return len(self.inputs) + len(self.dropped) + len(self.rejects)
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Rows that were not claimed, by reason."""
+        return Counter(each.reason for each in self.dropped) + Counter({UNREADABLE: len(self.rejects)})
+
+
+class NeverTrain:
+    """Held-out inputs: nothing of their content or group is claimed."""
+
+    def __init__(self, heldout: Iterable[Input]) -> None:
+        items = list(heldout)
+        self._contents = {each.content_hash: each.id for each in items}
+        self._groups = {(each.task, each.group): each.id for each in items if each.group}
+
+    def match(self, x: Input) -> str | None:
+        """The id of the held-out input that x is, or that x is of one group with."""
+        return self._contents.get(x.content_hash) or self._groups.get((x.task, x.group))
 
 
 def claim(
     config: Config,
     sources: Iterable[tuple[str, Source]],
-    cursors: Mapping[str, Any],
-    *,
-    seen: Iterable[tuple[str, str]],
-    heldout: Iterable[Input],
-    advance: Callable[[int], None],
-) -> Claim:
-    """Take up to `run.inputs_per_iteration` new inputs of each task.
+    cursors: Mapping[str, Cursor],
+    known: Known,
+    never: NeverTrain,
+) -> Iterator[Outcomes]:
+    """Take up to `run.inputs_per_iteration` new inputs of each task, read by read.
 
     Args:
         sources: pairs of a task and a source that feeds it.
         cursors: where each source, by name, stood after the last committed round.
-        seen: (task, content hash) of every input claimed before.
-        heldout: inputs that must never train, nor anything of their group.
+        known: every input claimed before; those of this round are added.
     """
-    known = set(seen)
-    kept_out = list(heldout)
-    never = {each.content_hash for each in kept_out}
-    groups = {(each.task, each.group) for each in kept_out if each.group}
     taken: Counter[str] = Counter()
-    dropped: Counter[str] = Counter()
-    inputs: list[Input] = []
-    rejects: list[Reject] = []
-    after = dict(cursors)
-    by_source: dict[str, dict[str, int]] = {}
+    place = 0
     for task, source in sources:
-        tally = by_source[source.name] = {"rows": 0, "inputs": 0, "rejects": 0}
+        cursor = cursors.get(source.name)
         while (room := config.run.inputs_per_iteration - taken[task]) > 0:
-            delivery = source.read(after.get(source.name), room)
-            after[source.name] = delivery.cursor
-            rejects += delivery.rejects
-            dropped[UNREADABLE] += len(delivery.rejects)
-            tally["rows"] += len(delivery.inputs) + len(delivery.rejects)
-            tally["rejects"] += len(delivery.rejects)
-            for x in delivery.inputs:
-                if x.content_hash in never or (task, x.group) in groups:
-                    dropped[HELD_OUT] += 1
-                elif (task, x.content_hash) in known:
-                    dropped[DUPLICATE] += 1
-                else:
-                    known.add((task, x.content_hash))
-                    inputs.append(x)
-                    taken[task] += 1
-                    tally["inputs"] += 1
-            advance(len(delivery.inputs) + len(delivery.rejects))
+            delivery = source.read(cursor, min(room, ROWS_PER_READ))
+            found = _sort_out(source.name, delivery, place, known, never)
+            yield found
+            taken[task] += len(found.inputs)
+            place += found.rows
+            cursor = delivery.cursor
             if delivery.exhausted:
                 break
-    return Claim(inputs, rejects, dict(+dropped), after, by_source)
+
+
+def _sort_out(source: str, delivery: Delivery, place: int, known: Known, never: NeverTrain) -> Outcomes:
+    found = Outcomes(source, delivery.cursor, [], [], [])
+    before = iter(known.find(table(delivery.inputs, Input)))
+    here: dict[tuple[str, str], str] = {}
+    for number, row in enumerate(delivery.rows, place):
+        if isinstance(row, Reject):
+            found.rejects.append(replace(row, place=number))
+            continue
+        earlier = next(before) or here.get((row.task, row.content_hash))
+        if heldout := never.match(row):
+            found.dropped.append(Dropped(number, HELD_OUT, heldout, row))
+        elif earlier:
+            found.dropped.append(Dropped(number, DUPLICATE, earlier, row))
+        else:
+            here[row.task, row.content_hash] = row.id
+            found.inputs.append(row)
+    known.add(table(found.inputs, Input))
+    return found
+
+
+def in_order(
+    inputs: Iterable[Input], dropped: Iterable[Dropped], rejects: Iterable[Reject]
+) -> Iterator[Input | Reject]:
+    """What a round was delivered, as it came: the inverse of sorting it out."""
+    others: dict[int, Input | Reject] = {each.place: each.input for each in dropped}
+    others |= {each.place: replace(each, place=0) for each in rejects}
+    claimed = iter(inputs)
+    place = 0
+    while (row := others.pop(place, None) or next(claimed, None)) is not None:
+        yield row
+        place += 1

@@ -17,7 +17,7 @@ import contextlib
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import IO, Any, Protocol
 
@@ -40,6 +40,9 @@ from s2d_loop.errors import LostLeaseError
 from s2d_loop.store import ExistsError, Store
 
 __all__ = ["FORMAT", "Attempt", "Clock", "Counts", "File", "Ledger", "LedgerError", "Record"]
+
+ROWS_PER_GROUP = 4096
+"""Rows of a table that are written, and read back, together."""
 
 
 class Clock(Protocol):
@@ -78,6 +81,7 @@ class Attempt:
             with pq.ParquetWriter(file, schema, compression="zstd") as parquet:
                 writer = TableWriter(parquet)
                 yield writer
+                writer.flush()
             self.files.append(File(name, path, writer.rows, file.size, file.sha256()))
 
     def write(self, name: str, table: pa.Table) -> None:
@@ -92,15 +96,29 @@ class Attempt:
 
 
 class TableWriter:
-    """A Parquet file under way."""
+    """A Parquet file under way.  Its bytes follow from its rows, however they come in parts."""
 
     def __init__(self, parquet: pq.ParquetWriter) -> None:
         self._parquet = parquet
+        self._waiting: list[pa.Table] = []
+        self._group = 0
         self.rows = 0
 
     def write(self, table: pa.Table) -> None:
-        self._parquet.write_table(table)
         self.rows += table.num_rows
+        while table.num_rows:
+            part = table.slice(0, ROWS_PER_GROUP - self._group)
+            table = table.slice(part.num_rows)
+            self._waiting.append(part)
+            self._group += part.num_rows
+            if self._group == ROWS_PER_GROUP:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that wait for their group to fill."""
+        if self._waiting:
+            self._parquet.write_table(pa.concat_tables(self._waiting).combine_chunks())
+        self._waiting, self._group = [], 0
 
 
 class Ledger:
@@ -215,8 +233,11 @@ class Ledger:
             "Nothing is lost: whatever it had not committed is redone there."
         )
 
-    def tables(self, record: Record, table: str) -> Iterator[pa.Table]:
+    def tables(self, record: Record, table: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The committed rows of one table of a stage, in order, in batches.
+
+        Args:
+            columns: all that is read of them; `a.b` is field b of column a.
 
         Raises:
             LedgerError: a file is missing or its bytes changed since the commit.
@@ -225,7 +246,8 @@ class Ledger:
             if file.table == table:
                 self._check(file)
                 with self._opened(file) as handle:
-                    for batch in pq.ParquetFile(handle).iter_batches(batch_size=4096):
+                    batches = pq.ParquetFile(handle).iter_batches(ROWS_PER_GROUP, columns=columns)
+                    for batch in batches:
                         yield pa.Table.from_batches([batch])
 
     def read(self, record: Record, table: str, schema: pa.Schema) -> pa.Table:

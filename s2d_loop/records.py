@@ -282,13 +282,29 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A source row that could not be read, kept aside."""
+    """A source row that could not be read, kept aside; `place` as in `Dropped`."""
 
     source: str
     file: str
     row: int
     reason: str
     excerpt: str
+    place: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """An input that intake did not claim.
+
+    `place` counts what a round was delivered, from 0: the places that neither a dropped input nor a
+    reject has are those of the claimed inputs, in order.  `same_as` is the id of the input, claimed or
+    held out, that stands against it.
+    """
+
+    place: int
+    reason: str
+    same_as: str
+    input: Input
 
 
 def digest(*parts: str) -> str:

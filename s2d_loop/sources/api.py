@@ -16,15 +16,22 @@ Cursor = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The rows of one read, readable or not, and the cursor after them.
+    """What was in the rows of one read, in their order, and the cursor after them.
 
     `exhausted`: nothing more is there now (more may appear later).
     """
 
-    inputs: list[Input]
-    rejects: list[Reject]
+    rows: list[Input | Reject]
     cursor: Cursor
     exhausted: bool
+
+    @property
+    def inputs(self) -> list[Input]:
+        return [row for row in self.rows if isinstance(row, Input)]
+
+    @property
+    def rejects(self) -> list[Reject]:
+        return [row for row in self.rows if isinstance(row, Reject)]
 
 
 class Source(Protocol):

@@ -86,18 +86,18 @@ class ShardedSource:
         self._check(positions, shards, reader)
         room = limit if self._limit is None else min(limit, self._limit - state.rows)
         rows, exhausted = _advance(shards, positions, reader, room)
-        inputs, rejects = self._sort_out(rows, reader)
+        read = list(self._read_rows(rows, reader))
         after = _State(
             self.name,
             column,
             state.rows + len(rows),
-            state.inputs + len(inputs),
+            state.inputs + sum(isinstance(row, Input) for row in read),
             tuple(positions.values()),
         )
         exhausted = exhausted or after.rows == self._limit
         if exhausted and not after.inputs and (after.rows or not self._waits):
             raise nothing_readable(shards, self._where, reader)
-        return Delivery(inputs, rejects, to_dict(after), exhausted)
+        return Delivery(read, to_dict(after), exhausted)
 
     def _state(self, cursor: Cursor | None) -> _State:
         if not cursor:
@@ -145,21 +145,18 @@ class ShardedSource:
                     "into a new file or a source of another `name`"
                 )
 
-    def _sort_out(self, rows: Iterable[tuple[str, Row]], reader: Items) -> tuple[list[Input], list[Reject]]:
-        inputs: list[Input] = []
-        rejects: list[Reject] = []
+    def _read_rows(self, rows: Iterable[tuple[str, Row]], reader: Items) -> Iterator[Input | Reject]:
         for shard, row in rows:
             try:
                 items = read_items(row, reader)
             except UnreadableError as err:
-                rejects.append(Reject(self.name, shard, row.number, str(err), err.excerpt))
-                continue
-            inputs += as_inputs(items, f"{self.name}:{shard}#{row.number}", self._task)
-        return inputs, rejects
+                yield Reject(self.name, shard, row.number, str(err), err.excerpt)
+            else:
+                yield from as_inputs(items, f"{self.name}:{shard}#{row.number}", self._task)
 
     def _nothing_yet(self, state: _State, shards: list[Shard]) -> Delivery:
         if self._waits and next(_everything(shards, None), None) is None:
-            return Delivery([], [], to_dict(state), exhausted=True)
+            return Delivery([], to_dict(state), exhausted=True)
         raise nothing_readable(shards, self._where)
 
 

@@ -2,9 +2,10 @@
 
 from collections import Counter
 
-from s2d_loop import intake as intake_rules
+from s2d_loop.intake import NeverTrain, claim
+from s2d_loop.known import Known
 from s2d_loop.ledger import Attempt, Counts
-from s2d_loop.records import HeldOut, Input, Reject, rows, table
+from s2d_loop.records import Dropped, HeldOut, Input, Reject, schema, table
 from s2d_loop.sources import read_heldout
 from s2d_loop.stages.run import Balance, Run
 
@@ -17,28 +18,36 @@ def heldout(run: Run, attempt: Attempt) -> Balance:
 
 
 def intake(run: Run, attempt: Attempt) -> Balance:
-    """Claim new inputs."""
+    """Claim new inputs; what is not claimed is committed beside them, with its reason."""
     earlier = [r for r in run.ledger.stages("intake") if r.iteration < attempt.iteration]
-    seen = ((x.task, x.content_hash) for r in earlier for x in rows(run.ledger.tables(r, "inputs"), Input))
-    with run.progress.stage(attempt.iteration, "intake", None) as progress:
-
-        def advance(rows: int) -> None:
-            progress.advance(rows)
+    cursors = dict(earlier[-1].facts["cursors"]) if earlier else {}
+    known = Known()
+    for record in earlier:
+        for each in run.ledger.tables(record, "inputs", ["id", "task", "content_hash"]):
+            known.add(each)
+    never = NeverTrain(each.input for each in run.heldout())
+    by_task: Counter[str] = Counter()
+    by_source: dict[str, Counter[str]] = {}
+    with (
+        run.progress.stage(attempt.iteration, "intake", None) as progress,
+        attempt.writer("inputs", schema(Input)) as inputs,
+        attempt.writer("dropped", schema(Dropped)) as dropped,
+        attempt.writer("rejects", schema(Reject)) as rejects,
+    ):
+        for found in claim(run.config, run.sources, cursors, known, never):
+            inputs.write(table(found.inputs, Input))
+            dropped.write(table(found.dropped, Dropped))
+            rejects.write(table(found.rejects, Reject))
+            cursors[found.source] = found.cursor
+            by_task.update(x.task for x in found.inputs)
+            outcomes = {"rows": found.rows, "inputs": len(found.inputs), **found.reasons}
+            by_source.setdefault(found.source, Counter()).update(outcomes)
+            progress.advance(found.rows)
             run.safe_point()
-
-        claim = intake_rules.claim(
-            run.config,
-            run.sources,
-            earlier[-1].facts["cursors"] if earlier else {},
-            seen=seen,
-            heldout=(each.input for each in run.heldout()),
-            advance=advance,
-        )
-    attempt.write("inputs", table(claim.inputs, Input))
-    attempt.write("rejects", table(claim.rejects, Reject))
-    total = len(claim.inputs) + sum(claim.dropped.values())
-    return Counts(total, len(claim.inputs), claim.dropped), {
-        "by_task": Counter(x.task for x in claim.inputs),
-        "sources": claim.by_source,
-        "cursors": claim.cursors,
+    total = sum(by_source.values(), Counter())
+    claimed, delivered = total.pop("inputs", 0), total.pop("rows", 0)
+    return Counts(delivered, claimed, dict(total)), {
+        "by_task": by_task,
+        "sources": by_source,
+        "cursors": cursors,
     }

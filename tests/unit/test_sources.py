@@ -15,7 +15,8 @@ from s2d_loop import paths
 from s2d_loop.config import HeldOutConfig, SourceConfig
 from s2d_loop.errors import BadInputError
 from s2d_loop.formats.base import Item, UnreadableError
-from s2d_loop.intake import HELD_OUT, claim
+from s2d_loop.intake import HELD_OUT, NeverTrain, claim
+from s2d_loop.known import Known
 from s2d_loop.records import Input, Message, Part, content_hash
 from s2d_loop.sources import Delivery, Source, open_source, read_heldout
 
@@ -44,7 +45,7 @@ def everything(
         rejects += got.rejects
         cursor = json.loads(json.dumps(got.cursor))
         if got.exhausted:
-            return Delivery(inputs, rejects, cursor, True)
+            return Delivery([*inputs, *rejects], cursor, True)
         if reopen:
             reader = source(path, kind, **keys)
     raise AssertionError("never exhausted")
@@ -426,12 +427,12 @@ def test_a_group_on_the_held_out_side_never_trains():
         name = "s"
 
         def read(self, cursor, limit):
-            return Delivery([x(0, "q1"), x(1, "q2"), x(2, "")], [], {}, exhausted=True)
+            return Delivery([x(0, "q1"), x(1, "q2"), x(2, "")], {}, exhausted=True)
 
     config = SimpleNamespace(run=SimpleNamespace(inputs_per_iteration=10))
-    claimed = claim(config, [("t", Fixed())], {}, seen=(), heldout=[x(9, "q1")], advance=lambda n: None)
+    (claimed,) = claim(config, [("t", Fixed())], {}, Known(), NeverTrain([x(9, "q1")]))
     assert [each.id for each in claimed.inputs] == ["s:f#1", "s:f#2"]
-    assert claimed.dropped == {HELD_OUT: 1}
+    assert [(each.place, each.reason, each.same_as) for each in claimed.dropped] == [(0, HELD_OUT, "s:f#9")]
 
 
 TEMPLATE = "Is {city} in {where.country}? {city}!"
