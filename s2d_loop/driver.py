@@ -2,36 +2,36 @@
 
 import contextlib
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from s2d_loop.attend import attended
 from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config, difference, resolved_yaml
-from s2d_loop.dataflow import RayDataflow, batches_under_way
-from s2d_loop.errors import BadInputError, ExitCode, S2DError
+from s2d_loop.dataflow import RayDataflow
+from s2d_loop.errors import BadInputError, ExitCode
 from s2d_loop.evaluate.suite import SYSTEM1, figures
 from s2d_loop.generate import system1_plans, system2_plans
 from s2d_loop.ledger import Ledger
 from s2d_loop.loop import run_loop
-from s2d_loop.preflight import Checked, check, cluster_address, for_workers
+from s2d_loop.preflight import Checked, check, for_workers
+from s2d_loop.ray_session import node_is_drained, ray_session
 from s2d_loop.records import Generation, HeldOut
 from s2d_loop.report.progress import Progress
 from s2d_loop.sources import read_heldout
 from s2d_loop.stages import Run
 from s2d_loop.stages.evaluate import say, score_batch
-from s2d_loop.stop import SafePoint, signals, terminating
+from s2d_loop.stop import terminating
 
 if TYPE_CHECKING:
     from s2d_loop.engine.ray_engines import RayEngines
 
-_OPERATION = ("min_free_gb", "stop_within_s")
+_OPERATION = ("min_free_gb", "stop_within_s", "no_progress_s")
 """Keys of `run` that may change from one start of a run to the next."""
 
 OpenEngines = Callable[[Config, Path], contextlib.AbstractContextManager["RayEngines"]]
@@ -59,6 +59,7 @@ def run(config: Config, progress: Progress, open_engines: OpenEngines = engines_
         BadInputError: nothing was started; the message says what to change.
         S2DError: the run failed; what was committed is kept.
         StoppedError: it was asked to stop.
+        StalledError: it made no progress for `run.no_progress_s`.
     """
     checked = check(config)
     ledger = begin(config, checked)
@@ -67,19 +68,17 @@ def run(config: Config, progress: Progress, open_engines: OpenEngines = engines_
         return ExitCode.HELD if finished.facts["held"] else ExitCode.DONE
     say_where_it_stands(ledger, config, progress)
     ledger.take_lease()
-    logs = log_folder(checked)
     clock = SystemClock()
-    safe_point = SafePoint(ledger, clock, drained=node_is_drained)
-    # Signals first: whatever they interrupt, what was started by then is ended.
     with (
-        signals(safe_point, config.run.stop_within_s, progress.note),
-        open_engines(config, logs) as engines,
+        attended(config.run, ledger, clock, progress, log_base(checked), node_is_drained) as watched,
+        open_engines(config, watched.folder) as engines,
     ):
         from s2d_loop.engine import placement
         from s2d_loop.train.trainer import RayTrainer
 
         placement.check_fits(config.engine, placement.cluster_nodes(), config.train)
-        progress.run_started(Path(checked.store.root).name, config.run.iterations)
+        watched.describe.append(engines.describe)
+        watched.progress.run_started(Path(checked.store.root).name, config.run.iterations)
         return run_loop(
             Run(
                 config=for_workers(config),
@@ -87,12 +86,12 @@ def run(config: Config, progress: Progress, open_engines: OpenEngines = engines_
                 clock=clock,
                 dataflow=RayDataflow(config.generate),
                 engines=engines,
-                trainer=RayTrainer(),
-                progress=progress,
+                trainer=RayTrainer(watched.folder),
+                progress=watched.progress,
                 sources=checked.sources,
                 start=checked.start,
                 weights_dir=checked.weights_dir,
-                safe_point=safe_point,
+                safe_point=watched.safe_point,
             )
         )
 
@@ -228,75 +227,6 @@ def _facts(config: Config, checked: Checked) -> dict[str, Any]:
     return {"config": _config(config), "start": checked.start.digest, "model": checked.start.path}
 
 
-def log_folder(checked: Checked) -> Path:
-    """A folder for this attempt's logs, and `latest` pointing at it."""
-    base = Path(checked.store.local_path("logs") or checked.weights_dir / "logs")
-    folder = base / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    folder.mkdir(parents=True, exist_ok=True)
-    latest = base / "latest"
-    with contextlib.suppress(OSError):
-        latest.unlink(missing_ok=True)
-        latest.symlink_to(folder.name)
-    return folder
-
-
-def ray_environment(config: Config) -> dict[str, str]:
-    """Variables that Ray reads in the driver and, where it is started here, in its workers."""
-    return {
-        # Ray starts workers at nice 15; an engine is the work here, not background.
-        "RAY_worker_niceness": "0",
-        # Read as ray.data is imported, which is why that happens after this.
-        "RAY_DATA_DEFAULT_ASYNC_BATCH_UDF_MAX_CONCURRENCY": str(batches_under_way(config.generate)),
-        "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-        "RAY_DATA_LOG_LEVEL": "ERROR",
-    }
-
-
-def node_is_drained() -> bool:
-    """Whether Ray has begun to take this node away, after a spot machine's notice or to scale down."""
-    import ray
-    from ray._private.state import state  # there is no public call; Ray Train asks the same
-
-    return ray.get_runtime_context().get_node_id() in state.get_draining_nodes()
-
-
-def local_cpus(config: Config) -> int:
-    """Logical CPUs of a Ray on this machine: enough for engines and trainer at once.
-
-    They take turns at the real cores: engines idle while the trainer works.  `preflight` has checked
-    that neither wants more than the machine has.
-    """
-    engines = config.engine.num_engines * config.engine.cpus_per_engine
-    trainer = config.train.num_workers * config.train.cpus_per_worker
-    return max(os.cpu_count() or 1, engines + trainer)
-
-
-@contextlib.contextmanager
-def ray_session(config: Config) -> Iterator[None]:
-    """Ray: the cluster that is named, or one on this machine that ends with the run."""
-    for name, value in ray_environment(config).items():
-        os.environ.setdefault(name, value)
-    import logging
-
-    import ray
-
-    address = cluster_address(config)
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address:
-        options["address"] = address
-    else:
-        options |= {"num_cpus": local_cpus(config), "include_dashboard": False}
-    try:
-        ray.init(**options)
-    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
-        where = f"the Ray cluster at {address}" if address else "Ray on this machine"
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise S2DError(f"could not reach {where}: {first}") from error
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    try:
-        yield
-    finally:
-        ray.shutdown()
+def log_base(checked: Checked) -> Path:
+    """Where the attempts' logs are kept: under the root where that is a file system, else by the weights."""
+    return Path(checked.store.local_path("logs") or checked.weights_dir / "logs")

@@ -39,6 +39,10 @@ class StoppedError(S2DError):
     exit_code = ExitCode.INTERRUPTED
 
 
+class StalledError(S2DError):
+    """The run made no progress for `run.no_progress_s`."""
+
+
 class EngineError(S2DError):
     """An engine could not be started, refreshed or proved, or a call failed for good."""
 

@@ -5,10 +5,11 @@ command finds its record in the ledger and goes on behind it.
 """
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from s2d_loop import stages
+from s2d_loop import logs, stages
 from s2d_loop.errors import BadInputError, ExitCode
 from s2d_loop.evaluate.gate import PROMOTE
 from s2d_loop.ledger import Record
@@ -56,10 +57,13 @@ def commit(run: Run, iteration: int, name: str, work: Callable[..., Balance], *i
     run.safe_point()
     require_room(run)
     attempt = run.ledger.attempt(iteration, name)
-    started = run.clock.monotonic()
-    counts, facts = work(run, attempt, *inputs)
-    seconds = run.clock.monotonic() - started
-    return run.ledger.append("stage", attempt=attempt, seconds=seconds, counts=counts, facts=facts)
+    with logs.at(iteration=iteration, stage=name, attempt=attempt.id):
+        started = run.clock.monotonic()
+        counts, facts = work(run, attempt, *inputs)
+        seconds = run.clock.monotonic() - started
+        record = run.ledger.append("stage", attempt=attempt, seconds=seconds, counts=counts, facts=facts)
+        logs.event("committed", seq=record.seq, seconds=record.seconds, counts=asdict(counts))
+    return record
 
 
 def require_room(run: Run) -> None:

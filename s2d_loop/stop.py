@@ -32,6 +32,7 @@ class SafePoint:
         self._drained = drained
         self._looked = clock.monotonic()
         self._asked_by = ""
+        self.failure: Exception | None = None
 
     @property
     def asked(self) -> bool:
@@ -41,11 +42,17 @@ class SafePoint:
         """Leave at the next safe point; `who` asks, such as `SIGTERM`."""
         self._asked_by = self._asked_by or who
 
+    def fail(self, error: Exception) -> None:
+        """Raise this at the next safe point, or at the next signal."""
+        self.failure = error
+
     def __call__(self) -> None:
         """Raises:
         StoppedError: somebody asked for it.
         LostLeaseError: another driver took over, so that going on would be for nothing.
         """
+        if self.failure is not None:
+            raise self.failure
         now = self._clock.monotonic()
         if now - self._looked >= LOOK_EVERY_S:
             self._looked = now
@@ -70,6 +77,8 @@ def signals(safe_point: SafePoint, within_s: float, say: Callable[[str], None]) 
 
     def received(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
         nonlocal timer
+        if safe_point.failure is not None:
+            raise safe_point.failure
         if safe_point.asked:
             raise KeyboardInterrupt
         name = signal.Signals(signum).name

@@ -50,6 +50,9 @@ class RunConfig(Tree):
     """At most this many new inputs of each task are claimed by a round."""
     min_free_gb: Annotated[float, Field(ge=0)] = 1.0
     """A stage doesn't start with less free space than this (local run directories)."""
+    no_progress_s: PositiveFloat = 1800.0
+    """A run ends, and says why, when for this long no batch, step or stage was done.  Above the time that
+    an engine may take to fail a call and be replaced."""
     stop_within_s: PositiveFloat = 20.0
     """Asked to stop (SIGTERM, Ctrl-C) a run leaves at its next safe point, and wherever it is after this."""
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import ray
 
+from s2d_loop import logs
 from s2d_loop.config.tree import EngineConfig
 from s2d_loop.engine import placement, proof, settings
 from s2d_loop.engine.mailbox import POLL_S
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 # A healthy engine generates one token within this, however much work it has.
 HEALTH_S = 60.0
 CLOSE_S = 20.0
+# One that is asked why nothing moves; slower ones are named too.
+ASK_S = 5.0
 # An engine that fails to start on the same weights twice running will fail again; the very first
 # engine of a run gets one try, since then the configuration is the likely cause.
 MAX_FAILED_STARTS = 2
@@ -68,6 +71,7 @@ class Pool:
     ) -> None:
         self._config = config
         self._log_dir = Path(log_dir)
+        logs.open_file(self._log_dir / "manager.jsonl", "")
         self._resources_timeout_s = resources_timeout_s
         self._engine_class = engine_class
         self._plan = placement.plan(config, placement.cluster_nodes())
@@ -136,6 +140,20 @@ class Pool:
     async def engines(self) -> dict[str, Any]:
         """Every engine there is, by name, for people and tests."""
         return {slot.name: slot.handle for slot in self._slots if slot.handle is not None}
+
+    async def describe(self) -> list[str]:
+        """A sentence on every engine that is not serving or does not generate a token within seconds."""
+        said = await asyncio.gather(*(self._state(slot) for slot in self._slots))
+        return [sentence for sentence in (self._failure, *said) if sentence]
+
+    async def _state(self, slot: Slot) -> str | None:
+        if slot.handle is None or not slot.admitted:
+            return f"engine {slot.name or slot.index} is {'not running' if slot.handle is None else 'not admitted'}"
+        try:
+            await self._within(slot.handle.health.remote(), ASK_S, "a token")
+        except (EngineError, ray.exceptions.RayError) as error:
+            return f"engine {slot.name} does not answer: {_first_line(error)}"
+        return None
 
     async def close(self) -> None:
         """End every engine and every process it started, and give the resources back."""

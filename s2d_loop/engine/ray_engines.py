@@ -11,7 +11,7 @@ from s2d_loop.config.tree import EngineConfig
 from s2d_loop.engine import placement
 from s2d_loop.engine.actor import Engine
 from s2d_loop.engine.client import ClientFactory
-from s2d_loop.engine.pool import Pool
+from s2d_loop.engine.pool import ASK_S, Pool
 from s2d_loop.errors import EngineError, S2DError
 from s2d_loop.records import Weights
 
@@ -66,6 +66,16 @@ class RayEngines:
         if self._digest is None:
             raise EngineError("no weights are served: call serve first")
         return ClientFactory(self._pool, self._config, self._digest, num_clients)
+
+    def describe(self) -> list[str]:
+        """A sentence on every engine that does not generate a token within seconds; for a run that hangs."""
+        if self._pool is None:
+            return []
+        try:
+            said: list[str] = ray.get(self._pool.describe.remote(), timeout=2 * ASK_S)
+        except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError) as error:
+            return [f"the engines' manager does not answer: {type(error).__name__}"]
+        return said
 
     def close(self) -> None:
         """End every engine; safe to call twice, and after Ray itself has ended."""

@@ -70,6 +70,8 @@ class WorkerTask:
     stop_file: str
     """Once it is there the workers write a checkpoint after their step, and leave."""
     deadline: float
+    log_dir: str | None
+    """Where ranks write what they say; Ray's own files unless given."""
 
 
 def job_digest(job: TrainJob) -> str:

@@ -28,6 +28,9 @@ _STOP_S = 45.0
 class RayTrainer:
     """Trains with Ray Train and DeepSpeed on the Ray that the driver is connected to."""
 
+    def __init__(self, log_dir: str | Path | None = None) -> None:
+        self._log_dir = None if log_dir is None else str(Path(log_dir).absolute())
+
     def train(self, job: TrainJob) -> TrainResult:
         """Train and export; `TrainError` with the failing worker's last lines when it can't be done."""
         began = time.monotonic()
@@ -38,7 +41,7 @@ class RayTrainer:
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         _remove_partial_exports(job.out_dir)
         attempt = uuid.uuid4().hex[:8]
-        task = _task(job, attempt)
+        task = _task(job, attempt, self._log_dir)
         account = _follow(task, attempt, job)
         if "error" in account:
             raise TrainError(account["error"])
@@ -84,7 +87,7 @@ def _remove_partial_exports(out_dir: str) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _task(job: TrainJob, attempt: str) -> WorkerTask:
+def _task(job: TrainJob, attempt: str, log_dir: str | None) -> WorkerTask:
     return WorkerTask(
         examples=list(job.examples),
         start=job.start.path,
@@ -97,6 +100,7 @@ def _task(job: TrainJob, attempt: str) -> WorkerTask:
         progress_file=str(Path(job.scratch_dir, f"progress-{attempt}.jsonl")),
         stop_file=str(Path(job.scratch_dir, f"stop-{attempt}")),
         deadline=time.time() + job.config.timeout_s,
+        log_dir=log_dir,
     )
 
 

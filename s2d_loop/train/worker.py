@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from s2d_loop import records
+from s2d_loop.engine.processes import redirect_output
 from s2d_loop.errors import TrainError
 from s2d_loop.records import Example
 from s2d_loop.train import batch, model, state
@@ -56,8 +57,11 @@ def train_loop(settings: dict[str, Any]) -> dict[str, Any] | None:
     import ray.train
 
     context = ray.train.get_context()
+    task: WorkerTask = settings["task"]
+    if task.log_dir is not None:
+        redirect_output(Path(task.log_dir, f"train-rank-{context.get_world_rank():05d}.log"))
     try:
-        return run(settings["task"], context.get_world_rank(), context.get_world_size())
+        return run(task, context.get_world_rank(), context.get_world_size())
     except TrainError as refusal:
         # The same on every rank and at every try: raised, Ray Train would start workers again for it.
         return {"error": str(refusal)}

@@ -117,6 +117,7 @@ def make_task(job: TrainJob) -> WorkerTask:
         progress_file=str(Path(job.scratch_dir, "progress.jsonl")),
         stop_file=str(Path(job.scratch_dir, "stop")),
         deadline=time.time() + 300,
+        log_dir=None,
     )
 
 
