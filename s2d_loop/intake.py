@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from s2d_loop.config import Config
 from s2d_loop.known import Known
 from s2d_loop.records import Dropped, Input, Reject, table
-from s2d_loop.sources import Cursor, Delivery, Source
+from s2d_loop.sources import Cursor, Delivery, Source, fold
 
 DUPLICATE = "duplicate"
 HELD_OUT = "matches_heldout"
@@ -24,7 +24,7 @@ ROWS_PER_READ = 8192
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What became of the rows of one read, and where their source stands after it."""
+    """What became of the rows of one read, and what of their source's cursor they moved."""
 
     source: str
     cursor: Cursor
@@ -57,7 +57,7 @@ class NeverTrain:
 
 def claim(
     config: Config,
-    sources: Iterable[tuple[str, Source]],
+    sources: Iterable[Source],
     cursors: Mapping[str, Cursor],
     known: Known,
     never: NeverTrain,
@@ -65,21 +65,20 @@ def claim(
     """Take up to `run.inputs_per_iteration` new inputs of each task, read by read.
 
     Args:
-        sources: pairs of a task and a source that feeds it.
         cursors: where each source, by name, stood after the last committed round.
         known: every input claimed before; those of this round are added.
     """
     taken: Counter[str] = Counter()
     place = 0
-    for task, source in sources:
-        cursor = cursors.get(source.name)
-        while (room := config.run.inputs_per_iteration - taken[task]) > 0:
+    for source in sources:
+        cursor = cursors.get(source.name, {})
+        while (room := config.run.inputs_per_iteration - max(taken[task] for task in source.tasks)) > 0:
             delivery = source.read(cursor, min(room, ROWS_PER_READ))
             found = _sort_out(source.name, delivery, place, known, never)
             yield found
-            taken[task] += len(found.inputs)
+            taken.update(x.task for x in found.inputs)
             place += found.rows
-            cursor = delivery.cursor
+            cursor = fold([cursor, delivery.cursor])
             if delivery.exhausted:
                 break
 

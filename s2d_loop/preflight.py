@@ -34,7 +34,7 @@ class Checked:
     store: Store
     start: Weights
     weights_dir: Path
-    sources: tuple[tuple[str, Source], ...]
+    sources: tuple[Source, ...]
     heldout: dict[str, int]
 
 
@@ -52,14 +52,14 @@ def check(config: Config) -> Checked:
     if cluster_address(config) is None:
         with _collecting(problems):
             _check_this_machine(config)
-    sources: list[tuple[str, Source]] = []
+    sources: list[Source] = []
     for each in config.sources:
         with _collecting(problems):
             source = open_source(each)
             # Reading from the start, without keeping a cursor: a source that holds nothing readable says so.
             source.read(None, _FIRST_ROWS)
-            sources.append((each.task, source))
-    twice = [name for name, count in Counter(s.name for _, s in sources).items() if count > 1]
+            sources.append(source)
+    twice = [name for name, count in Counter(s.name for s in sources).items() if count > 1]
     if twice:
         problems.append(f"sources: two are named {twice[0]!r}; give one of them another `name`")
     heldout: dict[str, int] = {}
@@ -247,8 +247,8 @@ def describe(config: Config, checked: Checked, echo: Callable[[str], None]) -> N
     ranks = engine.tensor_parallel_size * engine.pipeline_parallel_size
     plans = distillation_plans(config)
     echo(f"model     {checked.start.path} (digest {checked.start.digest[:12]})")
-    for fed, source in checked.sources:
-        echo(f"source    {source.name} -> {fed}: {source.mapping}")
+    for source in checked.sources:
+        echo(f"source    {source.name} -> {', '.join(source.tasks)}: {source.mapping}")
     for name, task in config.tasks.items():
         method = task.method
         what = (

@@ -13,10 +13,11 @@ from s2d_loop.formats.registry import load_format
 from s2d_loop.sources import directory, hub
 from s2d_loop.sources.api import Cursor, Delivery, Lister, Source
 from s2d_loop.sources.column import PromptTemplate
+from s2d_loop.sources.cursor import fold
 from s2d_loop.sources.heldout import read_heldout
 from s2d_loop.sources.sharded import RowsAs, ShardedSource
 
-__all__ = ["Cursor", "Delivery", "Source", "open_source", "read_heldout"]
+__all__ = ["Cursor", "Delivery", "Source", "fold", "open_source", "read_heldout"]
 
 Now = Callable[[], float]
 

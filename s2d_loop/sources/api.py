@@ -4,19 +4,20 @@
 is a list of shards (files, or one data set), and `sharded.py` does what all kinds share.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from s2d_loop.records import Input, Reject
 
 Cursor = dict[str, Any]
-"""Where reading goes on, as plain JSON.  Only what a source delivered makes sense in it."""
+"""Where reading goes on, as plain JSON.  Only what a source delivered makes sense in it; `cursor.fold`
+puts deliveries' parts together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What was in the rows of one read, in their order, and the cursor after them.
+    """What was in the rows of one read, in their order, and what of the cursor they moved.
 
     `exhausted`: nothing more is there now (more may appear later).
     """
@@ -35,11 +36,15 @@ class Delivery:
 
 
 class Source(Protocol):
-    """Unlabeled inputs of one task."""
+    """Unlabeled inputs of one task, or of several."""
 
     @property
     def name(self) -> str:
         """How ids of its inputs start."""
+
+    @property
+    def tasks(self) -> Sequence[str]:
+        """The tasks that its inputs are of."""
 
     @property
     def mapping(self) -> str:
@@ -67,18 +72,22 @@ class Row:
 class Position:
     """How far a shard was read: the next row, where it begins, and the digest of what came before.
 
-    `finished`: no row was left then.  Such a shard may vanish; one that is half read may not.
+    `state` is whatever else the shard needs to go on.  `finished`: no row was left then.  Such a shard
+    may vanish; one that is half read may not.
     """
 
-    shard: str
-    row: int
-    offset: int
-    digest: str
-    finished: bool
+    row: int = 0
+    offset: int = 0
+    digest: str = ""
+    state: str = ""
+    finished: bool = False
+
+
+START = Position()
 
 
 class Shard(Protocol):
-    """A file or a data set: rows in an order that never changes."""
+    """A file, a data set or a partition: rows in an order that never changes."""
 
     @property
     def name(self) -> str:
@@ -88,15 +97,22 @@ class Shard(Protocol):
     def grows(self) -> bool:
         """Whether rows may be added at its end after some were read."""
 
+    @property
+    def stamp(self) -> Hashable | None:
+        """Costs nothing, and differs once the content does (None: can't be told, so look)."""
+
     def columns(self) -> Sequence[str] | None:
         """The names of its columns, where it knows them without reading rows."""
 
-    def rows(self, row: int, offset: int, columns: Sequence[str] | None) -> Iterator[Row]:
+    def rows(self, start: Position, columns: Sequence[str] | None) -> Iterator[Row]:
         """The rows from a position on.  `columns` are all that is needed of them (None: all)."""
 
-    def digest(self, offset: int, columns: Sequence[str]) -> str:
-        """The digest of the content up to `offset`; of less than that if it is shorter now."""
+    def mark(self, row: Row, columns: Sequence[str]) -> tuple[str, str]:
+        """Digest and state of the position behind a row that `rows` just gave."""
+
+    def changed(self, position: Position, columns: Sequence[str]) -> str:
+        """What happened to the rows before a position, in words; empty if they are as they were."""
 
 
-Lister = Callable[[Collection[str]], list[Shard]]
-"""Lists a source's shards as they are now; the argument names those already begun."""
+Lister = Callable[[Mapping[str, Mapping[str, Any]]], Sequence[Shard]]
+"""Lists a source's shards as they are now; the argument holds the positions (plain) of those begun."""

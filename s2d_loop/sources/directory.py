@@ -1,21 +1,30 @@
-"""Which files make up a source: one file, those of a glob, or a folder in which new ones appear."""
+"""Which files make up a source: one file, those of a glob, or a folder or prefix in which new ones appear.
 
-import glob
+All of them are found through fsspec, so a path may be a URI (s3://, gs://, abfs://, memory://, ...).
+"""
+
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from s2d_loop.errors import BadInputError
 from s2d_loop.sources.api import Lister, Shard
-from s2d_loop.sources.jsonl import SETTLE_S, json_file
+from s2d_loop.sources.files import File, as_file, open_fs
+from s2d_loop.sources.jsonl import json_file
 from s2d_loop.sources.parquet import Parquet
 from s2d_loop.sources.prefix import Prefixes
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload")
+_MAGIC = frozenset("*?[")
+
+Now = Callable[[], float]
+_List = Callable[[Collection[str]], Sequence[File]]
+"""Lists files; the argument names (relative to the root) those already begun."""
 
 
-def lister(kind: str, path: str, *, where: str, now: Callable[[], float] = time.time) -> Lister:
+def lister(kind: str, path: str, *, where: str, now: Now = time.time) -> Lister:
     """A function that lists what `path` holds now, in the order of names.
 
     New files of a watched folder are left out while they are being written; those already begun
@@ -23,79 +32,97 @@ def lister(kind: str, path: str, *, where: str, now: Callable[[], float] = time.
     Raises BadInputError at once where there is nothing that could ever be read.
     """
     prefixes = Prefixes()
+    opened: dict[str, tuple[Hashable, Shard]] = {}
+    root, list_files = _files(kind, path, where, now)
 
-    def shard(file: Path, name: str) -> Shard:
-        if kind == "parquet" or (kind == "directory" and file.suffix == ".parquet"):
+    def shard(file: File, name: str) -> Shard:
+        if kind == "parquet" or (kind == "directory" and file.path.endswith(".parquet")):
             return Parquet(file, name, prefixes)
         return json_file(file, name, prefixes, now)
 
-    root, list_files = _files(kind, path, where, now)
-
-    def shards(begun: Collection[str]) -> list[Shard]:
-        return [shard(file, file.relative_to(root).as_posix()) for file in list_files(begun)]
+    def shards(begun: Mapping[str, Any]) -> list[Shard]:
+        """A file's beginning says what it is: it is looked at again only when the file has changed."""
+        found: dict[str, tuple[Hashable, Shard]] = {}
+        for file in list_files(begun):
+            name = _relative(file.path, root)
+            before = opened.get(name)
+            same = before is not None and file.stamp is not None and before[0] == file.stamp
+            found[name] = before if before and same else (file.stamp, shard(file, name))
+        opened.clear()
+        opened.update(found)
+        return [each for _, each in found.values()]
 
     return shards
 
 
-def _files(
-    kind: str, path: str, where: str, now: Callable[[], float]
-) -> tuple[Path, Callable[[Collection[str]], Sequence[Path]]]:
+def _files(kind: str, path: str, where: str, now: Now) -> tuple[str, _List]:
     """The directory that names are relative to, and what lists the files."""
-    given = Path(path)
+    fs, given = open_fs(path, where)
     if kind == "directory":
-        if not given.is_dir():
-            remedy = f"`type: {_kind_of(given)}` reads one file" if given.is_file() else "create it first"
+        root = given.rstrip("/")
+        # An object store has no empty folders: a prefix without objects is one that will fill.
+        if "://" not in path and not fs.isdir(root):
+            remedy = f"`type: {_kind_of(path)}` reads one file" if fs.isfile(root) else "create it first"
             raise BadInputError(f"{where}: no directory {path}: {remedy}")
-        return given, lambda begun: sorted(_settled(given, begun, now))
-    if given.is_file():
-        if kind == "jsonl" and given.suffix == ".parquet":
+        return root, lambda begun: sorted(_settled(fs, root, begun, now), key=_by_path)
+    if fs.isfile(given):
+        if kind == "jsonl" and given.endswith(".parquet"):
             raise BadInputError(f"{where}: {path} is a Parquet file: write `type: parquet`")
-        return given.parent, lambda _: [given]
-    if given.is_dir():
+        return given.rpartition("/")[0], lambda _: [as_file(fs, given, fs.info(given))]
+    if fs.isdir(given):
         raise BadInputError(
             f"{where}: {path} is a directory: write `type: directory`, or a glob of its files"
         )
-    if not glob.has_magic(path):
-        raise BadInputError(
-            f"{where}: no file {path}: relative paths start at the current directory, {Path.cwd()}"
-        )
-    root = Path(*_fixed_parts(given))
-    pattern = str(given.relative_to(root))
-    if not _matching(root, pattern):
+    if not _MAGIC & set(path):
+        here = "" if "://" in path else f": relative paths start at the current directory, {Path.cwd()}"
+        raise BadInputError(f"{where}: no file {path}{here}")
+    root = _fixed(given)
+    if not _matching(fs, root, given):
         raise BadInputError(f"{where}: no file matches {path}: check the path, or use `type: directory`")
-    return root, lambda _: _matching(root, pattern)
+    return root, lambda _: _matching(fs, root, given)
 
 
-def _matching(root: Path, pattern: str) -> list[Path]:
-    return sorted(each for each in root.glob(pattern) if each.is_file() and _counts(each.relative_to(root)))
+def _matching(fs: Any, root: str, pattern: str) -> list[File]:
+    found = fs.glob(pattern, detail=True).items()
+    files = [
+        as_file(fs, path, info)
+        for path, info in found
+        if info["type"] == "file" and _counts(_relative(path, root))
+    ]
+    return sorted(files, key=_by_path)
 
 
-def _settled(root: Path, begun: Collection[str], now: Callable[[], float]) -> Iterator[Path]:
+def _settled(fs: Any, root: str, begun: Collection[str], now: Now) -> Iterator[File]:
     """The files of a watched folder that were begun, or that nobody is writing any more."""
-    for path in root.rglob("*"):
-        relative = path.relative_to(root)
-        if path.suffix not in SUFFIXES or not _counts(relative):
-            continue
-        try:
-            settled = now() - path.stat().st_mtime >= SETTLE_S
-            if path.is_file() and (settled or relative.as_posix() in begun):
-                yield path
-        except FileNotFoundError:
-            continue  # moved away just now
+    moment = now()
+    for path, info in fs.find(root, detail=True).items():
+        name = _relative(path, root)
+        if path.endswith(SUFFIXES) and _counts(name):
+            file = as_file(fs, path, info)
+            if name in begun or not file.is_fresh(moment):
+                yield file
 
 
-def _counts(relative: Path) -> bool:
+def _relative(path: str, root: str) -> str:
+    return path[len(root) :].lstrip("/") if path.startswith(root) else path
+
+
+def _by_path(file: File) -> list[str]:
+    return file.path.split("/")
+
+
+def _counts(name: str) -> bool:
     """Neither hidden nor unfinished."""
-    hidden = any(part.startswith((".", "_temporary")) for part in relative.parts)
-    return not hidden and relative.suffix not in _UNFINISHED
+    hidden = any(part.startswith((".", "_temporary")) for part in name.split("/"))
+    return not hidden and not name.endswith(_UNFINISHED)
 
 
-def _fixed_parts(path: Path) -> Iterator[str]:
-    for part in path.parts:
-        if glob.has_magic(part):
-            return
-        yield part
+def _fixed(pattern: str) -> str:
+    """The folder above the first part with a wildcard."""
+    parts = pattern.split("/")
+    first = next(number for number, part in enumerate(parts) if _MAGIC & set(part))
+    return "/".join(parts[:first])
 
 
-def _kind_of(path: Path) -> str:
-    return "parquet" if path.suffix == ".parquet" else "jsonl"
+def _kind_of(path: str) -> str:
+    return "parquet" if PurePosixPath(path).suffix == ".parquet" else "jsonl"

@@ -10,7 +10,7 @@ from s2d_loop.formats.base import Item, UnreadableError
 from s2d_loop.formats.registry import load_format
 from s2d_loop.records import HeldOut
 from s2d_loop.sources import directory, hub
-from s2d_loop.sources.api import Row, Shard
+from s2d_loop.sources.api import START, Row, Shard
 from s2d_loop.sources.column import (
     PROMPTS,
     REFERENCES,
@@ -20,7 +20,7 @@ from s2d_loop.sources.column import (
     find,
     reference,
 )
-from s2d_loop.sources.sharded import as_inputs, find_column, nothing_readable
+from s2d_loop.sources.items import as_inputs, find_column, nothing_readable
 
 _SHOWN = 5
 
@@ -33,9 +33,9 @@ def read_heldout(config: HeldOutConfig, task: str) -> list[HeldOut]:
     where = f"the held-out set of {task} ({config.path})"
     path = paths.resolve(config.path)
     if config.type == "dataset":
-        shards = hub.lister(path, config.subset, config.split, where=where)(())
+        shards = hub.lister(path, config.subset, config.split, where=where)({})
     else:
-        shards = directory.lister(config.type, path, where=where)(())
+        shards = directory.lister(config.type, path, where=where)({})
     reader = _format_reader(config.format) if config.format else _column_reader(shards, config, where)
     if reader is None:
         raise nothing_readable(shards, where)
@@ -65,9 +65,9 @@ def read_heldout(config: HeldOutConfig, task: str) -> list[HeldOut]:
     return heldout[: config.limit]
 
 
-def _rows(shards: list[Shard], columns: list[str] | None) -> Iterator[tuple[str, Row]]:
+def _rows(shards: Sequence[Shard], columns: list[str] | None) -> Iterator[tuple[str, Row]]:
     for shard in shards:
-        for row in shard.rows(0, 0, columns):
+        for row in shard.rows(START, columns):
             yield shard.name, row
 
 
@@ -81,7 +81,7 @@ def _format_reader(name: str) -> _Reader:
     return lambda row: (found.items(row), found.references(row)), None
 
 
-def _column_reader(shards: list[Shard], config: HeldOutConfig, where: str) -> _Reader | None:
+def _column_reader(shards: Sequence[Shard], config: HeldOutConfig, where: str) -> _Reader | None:
     asked: Items
     if config.template is not None:
         asked = PromptTemplate(config.template)
@@ -97,7 +97,7 @@ def _column_reader(shards: list[Shard], config: HeldOutConfig, where: str) -> _R
     )
 
 
-def _reference_column(shards: list[Shard], config: HeldOutConfig, where: str) -> str | None:
+def _reference_column(shards: Sequence[Shard], config: HeldOutConfig, where: str) -> str | None:
     if config.reference is not None:
         return find_column(shards, config.reference, REFERENCES, where, "reference")
     try:

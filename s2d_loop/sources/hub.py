@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from s2d_loop.errors import BadInputError
 from s2d_loop.formats.base import UnreadableError
-from s2d_loop.sources.api import Lister, Row
+from s2d_loop.sources.api import Lister, Position, Row
 from s2d_loop.sources.column import find
 
 _BATCH = 256
@@ -18,6 +18,7 @@ class HubSplit:
     """One split.  A position is bound to the rows of the columns that are read, and to nothing else."""
 
     grows = True
+    stamp: Hashable | None = "loaded once"
 
     def __init__(self, data: Any, name: str):
         self.name = name
@@ -27,11 +28,19 @@ class HubSplit:
     def columns(self) -> Sequence[str] | None:
         return list(self._data.column_names)
 
-    def rows(self, row: int, offset: int, columns: Sequence[str] | None) -> Iterator[Row]:  # noqa: ARG002
-        for number, value in self._values(row, len(self._data), columns):
+    def rows(self, start: Position, columns: Sequence[str] | None) -> Iterator[Row]:
+        for number, value in self._values(start.row, len(self._data), columns):
             yield Row(number, number + 1, value)
 
-    def digest(self, offset: int, columns: Sequence[str]) -> str:
+    def mark(self, row: Row, columns: Sequence[str]) -> tuple[str, str]:
+        return self._digest(row.end, columns), ""
+
+    def changed(self, position: Position, columns: Sequence[str]) -> str:
+        if self._digest(position.offset, columns) == position.digest:
+            return ""
+        return f"changed after its first {position.row} rows were read"
+
+    def _digest(self, offset: int, columns: Sequence[str]) -> str:
         """Goes on from where the last call stopped, so a long set is hashed once a process."""
         known = self._hashed
         start, hasher = 0, hashlib.blake2b(digest_size=16)

@@ -1,54 +1,49 @@
 """Parquet files.  Only the columns that are asked for are read from the disk."""
 
+import io
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from s2d_loop.formats.base import excerpt
-from s2d_loop.sources.api import Row
-from s2d_loop.sources.prefix import Prefixes
+from s2d_loop.sources.api import Position, Row
+from s2d_loop.sources.prefix import FileShard
 
 _BATCH = 256
 
 
-class Parquet:
+class Parquet(FileShard):
     """A Parquet file, read a row group at a time in small batches."""
-
-    grows = False
-
-    def __init__(self, path: Path, name: str, prefixes: Prefixes):
-        self.path, self.name = path, name
-        self._prefixes = prefixes
 
     def columns(self) -> Sequence[str] | None:
         try:
-            with pq.ParquetFile(self.path) as file:
-                return list(file.schema_arrow.names)
+            with self.file.open() as file:
+                return list(pq.read_schema(file).names)
         except pa.ArrowInvalid:
             return None
 
-    def digest(self, offset: int, columns: Sequence[str]) -> str:  # noqa: ARG002
-        size = self.path.stat().st_size
-        return self._prefixes.digest(self.path, size) if size == offset else f"{size} bytes"
+    def rows(self, start: Position, columns: Sequence[str] | None) -> Iterator[Row]:
+        with self.file.open() as handle:
+            yield from parquet_rows(handle, start.row, columns)
 
-    def rows(self, row: int, offset: int, columns: Sequence[str] | None) -> Iterator[Row]:  # noqa: ARG002
-        size = self.path.stat().st_size
-        try:
-            file = pq.ParquetFile(self.path)
-        except pa.ArrowInvalid as err:
-            if row == 0:
-                yield Row(0, size, None, f"not a Parquet file: {excerpt(str(err))}")
-            return
-        with file:
-            number = 0
-            for group in range(file.metadata.num_row_groups):
-                after = number + file.metadata.row_group(group).num_rows
-                if after > row:
-                    yield from _group(file, group, number, after, max(row, number), size, columns)
-                number = after
+
+def parquet_rows(handle: IO[bytes], start: int, columns: Sequence[str] | None) -> Iterator[Row]:
+    """The rows of an open file from number `start` on."""
+    size = handle.seek(0, io.SEEK_END)
+    try:
+        file = pq.ParquetFile(handle)
+    except pa.ArrowInvalid as err:
+        if start == 0:
+            yield Row(0, size, None, f"not a Parquet file: {excerpt(str(err))}")
+        return
+    number = 0
+    for group in range(file.metadata.num_row_groups):
+        after = number + file.metadata.row_group(group).num_rows
+        if after > start:
+            yield from _group(file, group, number, after, max(start, number), size, columns)
+        number = after
 
 
 def _group(

@@ -1,12 +1,13 @@
 """Fixes what is held out, and claims new inputs."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 from s2d_loop.intake import NeverTrain, claim
 from s2d_loop.known import Known
-from s2d_loop.ledger import Attempt, Counts
+from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.records import Dropped, HeldOut, Input, Reject, schema, table
-from s2d_loop.sources import read_heldout
+from s2d_loop.sources import Cursor, fold, read_heldout
 from s2d_loop.stages.run import Balance, Run
 
 
@@ -17,10 +18,19 @@ def heldout(run: Run, attempt: Attempt) -> Balance:
     return Counts(len(items), len(items)), {"by_task": Counter(each.input.task for each in items)}
 
 
+def cursors(intakes: Iterable[Record]) -> dict[str, Cursor]:
+    """Where each source, by name, stands after these rounds: each holds what moved in it."""
+    moves: dict[str, list[Cursor]] = {}
+    for record in intakes:
+        for name, move in record.facts["cursors"].items():
+            moves.setdefault(name, []).append(move)
+    return {name: fold(each) for name, each in moves.items()}
+
+
 def intake(run: Run, attempt: Attempt) -> Balance:
     """Claim new inputs; what is not claimed is committed beside them, with its reason."""
     earlier = [r for r in run.ledger.stages("intake") if r.iteration < attempt.iteration]
-    cursors = dict(earlier[-1].facts["cursors"]) if earlier else {}
+    moves: dict[str, list[Cursor]] = {}
     known = Known()
     for record in earlier:
         for each in run.ledger.tables(record, "inputs", ["id", "task", "content_hash"]):
@@ -34,11 +44,11 @@ def intake(run: Run, attempt: Attempt) -> Balance:
         attempt.writer("dropped", schema(Dropped)) as dropped,
         attempt.writer("rejects", schema(Reject)) as rejects,
     ):
-        for found in claim(run.config, run.sources, cursors, known, never):
+        for found in claim(run.config, run.sources, cursors(earlier), known, never):
             inputs.write(table(found.inputs, Input))
             dropped.write(table(found.dropped, Dropped))
             rejects.write(table(found.rejects, Reject))
-            cursors[found.source] = found.cursor
+            moves.setdefault(found.source, []).append(found.cursor)
             by_task.update(x.task for x in found.inputs)
             outcomes = {"rows": found.rows, "inputs": len(found.inputs), **found.reasons}
             by_source.setdefault(found.source, Counter()).update(outcomes)
@@ -49,5 +59,5 @@ def intake(run: Run, attempt: Attempt) -> Balance:
     return Counts(delivered, claimed, dict(total)), {
         "by_task": by_task,
         "sources": by_source,
-        "cursors": cursors,
+        "cursors": {name: fold(each) for name, each in moves.items()},
     }

@@ -47,7 +47,7 @@ class Run:
     engines: Engines
     trainer: Trainer
     progress: Progress
-    sources: tuple[tuple[str, Source], ...]
+    sources: tuple[Source, ...]
     start: Weights
     """The weights that the run began with."""
     weights_dir: Path

@@ -186,7 +186,7 @@ def scripted_run(config: Config, *, engines=None, trainer=None, store=None) -> R
         engines=engines or ScriptedEngines(),
         trainer=trainer or ScriptedTrainer(),
         progress=SilentProgress(),
-        sources=tuple((each.task, open_source(each)) for each in config.sources),
+        sources=tuple(open_source(each) for each in config.sources),
         start=Weights(str(start), digest(str(0.1))),
         weights_dir=Path(config.run.dir) / "weights",
     )

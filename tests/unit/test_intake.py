@@ -15,7 +15,7 @@ from s2d_loop.sources import Delivery
 class Rows:
     """A source of made-up rows: a letter is an input that says it, a dot is unreadable."""
 
-    mapping = ""
+    mapping, tasks = "", ("t",)
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
@@ -37,14 +37,13 @@ def rounds(sources: list[Rows], per_round: int, heldout: str) -> list[list[Outco
     """Claim until nothing is left; what is known is rebuilt before each round, as after a restart."""
     config = SimpleNamespace(run=SimpleNamespace(inputs_per_iteration=per_round))
     never = NeverTrain(row for row in Rows("held", heldout).rows if isinstance(row, Input))
-    fed = [("t", source) for source in sources]
     cursors: dict = {}
     done: list[list[Outcomes]] = []
     while True:
         known = Known()
         for each in done:
             known.add(table([x for found in each for x in found.inputs], Input))
-        found = list(claim(config, fed, cursors, known, never))  # type: ignore[arg-type]
+        found = list(claim(config, sources, cursors, known, never))  # type: ignore[arg-type]
         cursors |= {each.source: each.cursor for each in found}
         if not any(each.rows for each in found):
             return done

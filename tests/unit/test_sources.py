@@ -18,7 +18,7 @@ from s2d_loop.formats.base import Item, UnreadableError
 from s2d_loop.intake import HELD_OUT, NeverTrain, claim
 from s2d_loop.known import Known
 from s2d_loop.records import Input, Message, Part, content_hash
-from s2d_loop.sources import Delivery, Source, open_source, read_heldout
+from s2d_loop.sources import Delivery, Source, fold, open_source, read_heldout
 
 LATER = 4e9
 
@@ -43,7 +43,7 @@ def everything(
         assert len(got.inputs) + len(got.rejects) <= limits[turn % len(limits)]
         inputs += got.inputs
         rejects += got.rejects
-        cursor = json.loads(json.dumps(got.cursor))
+        cursor = fold([cursor or {}, json.loads(json.dumps(got.cursor))])
         if got.exhausted:
             return Delivery([*inputs, *rejects], cursor, True)
         if reopen:
@@ -424,13 +424,13 @@ def test_a_group_on_the_held_out_side_never_trains():
         return Input(f"s:f#{number}", "t", messages, content_hash(messages), group=group)
 
     class Fixed:
-        name = "s"
+        name, tasks = "s", ("t",)
 
         def read(self, cursor, limit):
             return Delivery([x(0, "q1"), x(1, "q2"), x(2, "")], {}, exhausted=True)
 
     config = SimpleNamespace(run=SimpleNamespace(inputs_per_iteration=10))
-    (claimed,) = claim(config, [("t", Fixed())], {}, Known(), NeverTrain([x(9, "q1")]))
+    (claimed,) = claim(config, [Fixed()], {}, Known(), NeverTrain([x(9, "q1")]))
     assert [each.id for each in claimed.inputs] == ["s:f#1", "s:f#2"]
     assert [(each.place, each.reason, each.same_as) for each in claimed.dropped] == [(0, HELD_OUT, "s:f#9")]
 
