@@ -1,24 +1,22 @@
-"""The carriers that pass between stages, their ids, and their Arrow schemas.
+"""The carriers that pass between stages, and their ids.
 
-Everything a stage writes is a table whose schema is derived from one of these classes, so a field
-is named once.  Nothing here imports Ray, vLLM or torch.
+Everything a stage writes is a table whose schema is derived from one of these classes (`arrow`), so a
+field is named once.  Nothing here imports Ray, vLLM or torch.
 
 `Input` has no field for a label on purpose: what the loop generates, keeps and trains on can't
 depend on something it can't see.  References live in `HeldOut`, which only `evaluate` reads.
 """
 
-import dataclasses
 import hashlib
 import json
-import types
-import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
-import pyarrow as pa
-
-R = TypeVar("R")
+from s2d_loop.arrow import from_dict as from_dict
+from s2d_loop.arrow import rows as rows
+from s2d_loop.arrow import schema as schema
+from s2d_loop.arrow import table as table
+from s2d_loop.arrow import to_dict as to_dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,102 +323,6 @@ def source_of(input_id: str) -> str:
 def call_seed(run_seed: int, input_id: str, program: str, sample: int, step: str, index: int) -> int:
     """A 31-bit seed of its own for every call, so that a rerun is the same work."""
     return int(digest(str(run_seed), input_id, program, str(sample), step, str(index))[:8], 16) >> 1
-
-
-# Arrow: schemas are derived from the classes, and rows go both ways without a field being named.
-
-_SCALARS: dict[Any, pa.DataType] = {
-    str: pa.string(),
-    int: pa.int64(),
-    float: pa.float64(),
-    bool: pa.bool_(),
-}
-
-
-def schema(record: type) -> pa.Schema:
-    """The Arrow schema of a table of `record`s."""
-    return pa.schema(_fields(record))
-
-
-def table(rows: Iterable[R], record: type[R]) -> pa.Table:
-    """Records as an Arrow table."""
-    return pa.Table.from_pylist([to_dict(row) for row in rows], schema=schema(record))
-
-
-def rows(tables: pa.Table | Iterable[pa.Table], record: type[R]) -> Iterator[R]:
-    """The records of one or more Arrow tables.
-
-    A table that was written before a field was added gives the field's default; one that lacks a field
-    without a default is refused with KeyError.
-    """
-    fields = dataclasses.fields(record)  # type: ignore[arg-type]
-    for each in [tables] if isinstance(tables, pa.Table) else tables:
-        for row in each.select([f.name for f in fields if f.name in each.column_names]).to_pylist():
-            yield from_dict(row, record)
-
-
-def to_dict(value: Any) -> Any:
-    """A record as plain dicts and lists."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, tuple):
-        return [to_dict(item) for item in value]
-    return value
-
-
-def from_dict(row: Mapping[str, Any], record: type[R]) -> R:
-    """The record that `to_dict` gave `row` for."""
-    hints = _hints(record)
-    given = {
-        f.name: _restore(row[f.name], hints[f.name])
-        for f in dataclasses.fields(record)  # type: ignore[arg-type]
-        if f.name in row or f.default is dataclasses.MISSING
-    }
-    return record(**given)
-
-
-_HINTS: dict[type, dict[str, Any]] = {}
-
-
-def _hints(record: type) -> dict[str, Any]:
-    if record not in _HINTS:
-        _HINTS[record] = typing.get_type_hints(record)
-    return _HINTS[record]
-
-
-def _fields(record: type) -> list[pa.Field]:
-    hints = _hints(record)
-    return [_field(f.name, hints[f.name]) for f in dataclasses.fields(record)]
-
-
-def _field(name: str, hint: Any) -> pa.Field:
-    inner, optional = _strip_optional(hint)
-    return pa.field(name, _arrow_type(inner), nullable=optional)
-
-
-def _arrow_type(hint: Any) -> pa.DataType:
-    if hint in _SCALARS:
-        return _SCALARS[hint]
-    if typing.get_origin(hint) is tuple:
-        return pa.list_(_arrow_type(typing.get_args(hint)[0]))
-    return pa.struct(_fields(hint))
-
-
-def _restore(value: Any, hint: Any) -> Any:
-    inner, _ = _strip_optional(hint)
-    if value is None or inner in _SCALARS:
-        return value
-    if typing.get_origin(inner) is tuple:
-        item = typing.get_args(inner)[0]
-        return tuple(_restore(each, item) for each in value)
-    return from_dict(value, inner)
-
-
-def _strip_optional(hint: Any) -> tuple[Any, bool]:
-    if typing.get_origin(hint) is types.UnionType:
-        (inner,) = [arg for arg in typing.get_args(hint) if arg is not type(None)]
-        return inner, True
-    return hint, False
 
 
 def as_messages(rows: Sequence[Mapping[str, str]]) -> Messages:

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "s2d_loop"
 
 # Lower layers first; a module imports from its own layer and those before it only.
 LAYERS = [
-    {"errors", "records", "recorded", "clock", "paths", "plugins", "scaffold"},
+    {"arrow", "errors", "records", "recorded", "clock", "paths", "plugins", "scaffold"},
     {"config"},
     {"store", "commits", "ledger"},
     {"stop", "versions", "stacks", "logs"},
@@ -41,6 +41,7 @@ PURE = (
     "tasks",
     "formats",
     "curate",
+    "arrow.py",
     "records.py",
     "recorded.py",
     "config",

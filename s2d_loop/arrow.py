@@ -1,0 +1,167 @@
+"""Records as Arrow tables and back: schemas are derived from the classes, so a field is named once.
+
+Rows are taken apart by column, not row by row: a million of them pass here several times.
+Re-exported by `records`, whose classes these functions are for.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, pairwise
+from operator import attrgetter
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+R = TypeVar("R")
+
+_SCALARS: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+}
+
+
+def schema(record: type) -> pa.Schema:
+    """The Arrow schema of a table of `record`s."""
+    return pa.schema(_fields(record))
+
+
+def table(rows: Iterable[R], record: type[R]) -> pa.Table:
+    """Records as an Arrow table."""
+    return pa.Table.from_arrays(_columns(list(rows), record), schema=schema(record))
+
+
+def rows(tables: pa.Table | Iterable[pa.Table], record: type[R]) -> Iterator[R]:
+    """The records of one or more Arrow tables.
+
+    A table that was written before a field was added gives the field's default; one that lacks a field
+    without a default is refused with KeyError.
+    """
+    for each in [tables] if isinstance(tables, pa.Table) else tables:
+        for batch in each.to_batches():
+            yield from _records(batch.to_struct_array(), record)
+
+
+def to_dict(value: Any) -> Any:
+    """A record as plain dicts and lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple):
+        return [to_dict(item) for item in value]
+    return value
+
+
+def from_dict(row: Mapping[str, Any], record: type[R]) -> R:
+    """The record that `to_dict` gave `row` for."""
+    hints = _hints(record)
+    return record(**{name: _restore(row[name], hints[name]) for name in _given(record, row)})
+
+
+def _restore(value: Any, hint: Any) -> Any:
+    inner, _ = _strip_optional(hint)
+    if value is None or inner in _SCALARS:
+        return value
+    if item := _item(inner):
+        return tuple(_restore(each, item) for each in value)
+    return from_dict(value, inner)
+
+
+def _columns(values: Sequence[Any], record: type) -> list[pa.Array]:
+    """The fields of records, a column each; a missing record has missing fields."""
+    hints = _hints(record)
+    there = not any(value is None for value in values)
+    columns = []
+    for name in hints:
+        get = attrgetter(name)
+        column = list(map(get, values)) if there else [None if v is None else get(v) for v in values]
+        columns.append(_column(column, hints[name]))
+    return columns
+
+
+def _column(values: list[Any], hint: Any) -> pa.Array:
+    inner, _ = _strip_optional(hint)
+    if inner in _SCALARS:
+        return pa.array(values, _SCALARS[inner])
+    if item := _item(inner):
+        lists = [value or () for value in values]
+        offsets = np.cumsum([0, *map(len, lists)], dtype=np.int32)
+        flat = _column(list(chain.from_iterable(lists)), item)
+        return pa.ListArray.from_arrays(pa.array(offsets), flat, type=_arrow_type(inner))
+    missing = pa.array([value is None for value in values], pa.bool_())
+    return pa.StructArray.from_arrays(_columns(values, inner), fields=_fields(inner), mask=missing)
+
+
+def _records(array: pa.StructArray, record: type[R]) -> Iterator[R]:
+    hints = _hints(record)
+    # `flatten`, unlike `field`, keeps to a slice.
+    columns = {field.name: column for field, column in zip(array.type, array.flatten(), strict=True)}
+    names = _given(record, columns)
+    values = zip(*(_values(columns[name], hints[name]) for name in names), strict=True)
+    if names == list(hints):
+        return (record(*each) for each in values)
+    return (record(**dict(zip(names, each, strict=True))) for each in values)
+
+
+def _values(array: pa.Array, hint: Any) -> list[Any]:
+    inner, _ = _strip_optional(hint)
+    if inner in _SCALARS:
+        return list(array.to_pylist())
+    if item := _item(inner):
+        flat = _values(array.flatten(), item)
+        ends = np.cumsum([0, *array.value_lengths().fill_null(0).to_pylist()]).tolist()
+        return [tuple(flat[start:end]) for start, end in pairwise(ends)]
+    if not array.null_count:
+        return list(_records(array, inner))
+    there = array.is_valid()
+    found = _records(array.filter(there), inner)
+    return [next(found) if valid else None for valid in there.to_pylist()]
+
+
+def _given(record: type, row: Mapping[str, Any]) -> list[str]:
+    """The fields to fill: all but those that are missing and have a default."""
+    fields = dataclasses.fields(record)
+    return [f.name for f in fields if f.name in row or f.default is dataclasses.MISSING]
+
+
+_HINTS: dict[type, dict[str, Any]] = {}
+
+
+def _hints(record: type) -> dict[str, Any]:
+    """The types of a record's fields, in their order."""
+    if record not in _HINTS:
+        hints = typing.get_type_hints(record)
+        _HINTS[record] = {f.name: hints[f.name] for f in dataclasses.fields(record)}
+    return _HINTS[record]
+
+
+def _fields(record: type) -> list[pa.Field]:
+    return [_field(name, hint) for name, hint in _hints(record).items()]
+
+
+def _field(name: str, hint: Any) -> pa.Field:
+    inner, optional = _strip_optional(hint)
+    return pa.field(name, _arrow_type(inner), nullable=optional)
+
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    if hint in _SCALARS:
+        return _SCALARS[hint]
+    if item := _item(hint):
+        return pa.list_(_arrow_type(item))
+    return pa.struct(_fields(hint))
+
+
+def _item(hint: Any) -> Any:
+    """What a tuple is of; None for another type."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
+
+
+def _strip_optional(hint: Any) -> tuple[Any, bool]:
+    if typing.get_origin(hint) is types.UnionType:
+        (inner,) = [arg for arg in typing.get_args(hint) if arg is not type(None)]
+        return inner, True
+    return hint, False
