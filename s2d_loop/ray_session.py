@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,12 +58,16 @@ def ray_session(config: Config) -> Iterator[None]:
         options["address"] = address
     else:
         options |= {"num_cpus": local_cpus(config), "include_dashboard": False}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         where = f"the Ray cluster at {address}" if address else "Ray on this machine"
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise S2DError(f"could not reach {where}: {first}") from error
+    finally:
+        # Ray puts a handler of its own in its place, which exits wherever the run is.
+        signal.signal(signal.SIGTERM, on_sigterm)
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
