@@ -25,7 +25,12 @@ def reproduce(
     scale: Annotated[
         float, typer.Option(min=0.0001, max=1.0, help="The part of inputs and steps to take.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Every random choice derives from it.")] = 0,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Every random choice derives from it, 0 unless given; several give means and ranges."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where runs and results are kept.")] = Path("runs/reproduce"),
     configs: Annotated[Path, typer.Option(help="The checkout's configurations.")] = Path("configs"),
 ) -> None:
@@ -38,7 +43,7 @@ def reproduce(
         model=model,
         settings=settings,
         scale=scale,
-        seed=seed,
+        seeds=seed or [0],
         out=out,
         configs=configs,
         progress=progress(),

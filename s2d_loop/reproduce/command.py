@@ -1,12 +1,15 @@
 """`s2d reproduce TABLE`: settings in, files out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from s2d_loop.report.progress import Progress
 from s2d_loop.reproduce import page, table4
+from s2d_loop.reproduce import seeds as across
 from s2d_loop.reproduce.engines import SharedEngines
-from s2d_loop.reproduce.measure import Setting, reproduce
+from s2d_loop.reproduce.measure import Result, Setting, reproduce
 from s2d_loop.reproduce.plan import find_table, scaled
+from s2d_loop.reproduce.tables import Table
 from s2d_loop.stop import terminating
 
 TESTBED, PAPER = "testbed", "paper"
@@ -27,7 +30,7 @@ def reproduce_table(
     model: str,
     settings: str | None,
     scale: float,
-    seed: int,
+    seeds: Sequence[int],
     out: Path,
     configs: Path,
     progress: Progress,
@@ -37,6 +40,7 @@ def reproduce_table(
     Args:
         settings: the folder of `configs` with a configuration for each task; the testbed's own for the
             testbed and the paper's for any other model unless given.
+        seeds: with several, the table is of their means and ranges.
 
     Raises:
         BadInputError: no such table, or its configuration can't work.
@@ -46,21 +50,34 @@ def reproduce_table(
         return table4.check(configs)
     table = find_table(name)
     settings = settings or (TESTBED if model == TESTBED else PAPER)
-    folder = out.absolute() / name / f"{_slug(model)}-seed-{seed}-scale-{scale:g}"
+    of = f"{_slug(model)}-{_slug(settings)}"
+    pages = []
+    for seed in seeds:
+        chosen = [f"run.seed={seed}"] + ([] if model == TESTBED else [f"model.path={model}"])
+        folder = out.absolute() / f"{of}-seed-{seed}-scale-{scale:g}"
+        results = _measured(table, configs / settings, chosen, scale, folder, progress)
+        about = {"model": _named(model), "settings": settings, "scale": f"{scale:g}", "seed": str(seed)}
+        if settings != PAPER:
+            about["note"] = _INSTRUMENT if model == TESTBED else _OTHER_SETTINGS
+        pages.append(page.write(table, results, about, folder / name))
+        text = page.markdown(table, results, about)
+    if len(pages) > 1:
+        text = across.markdown(table, across.read([each.with_suffix(".json") for each in pages]))
+        (out / f"{of}-scale-{scale:g}-{name}.md").write_text(text)
+    return "\n".join([text, *(f"Page: {each}" for each in pages)])
+
+
+def _measured(
+    table: Table, configs: Path, chosen: Sequence[str], scale: float, folder: Path, progress: Progress
+) -> dict[str, dict[str, Result]]:
     results = {}
     with terminating(), SharedEngines(folder / "logs") as shared:
         for task in table.tasks:
-            path = configs / settings / f"{task}.yaml"
-            overrides = [f"run.seed={seed}", f"run.dir={folder / task / 'start'}"]
-            overrides += [] if model == TESTBED else [f"model.path={model}"]
-            overrides += scaled(path, scale)
-            setting = Setting(task, path, tuple(overrides), folder / task)
+            path, runs = configs / f"{task}.yaml", folder / "runs" / task
+            overrides = (*chosen, f"run.dir={runs / 'start'}", *scaled(path, scale))
+            setting = Setting(task, path, overrides, folder / table.name / "rows" / task, runs)
             results[task] = reproduce(table, setting, shared, progress)
-    about = {"model": _named(model), "settings": settings, "scale": f"{scale:g}", "seed": str(seed)}
-    if settings != PAPER:
-        about["note"] = _INSTRUMENT if model == TESTBED else _OTHER_SETTINGS
-    written = page.write(table, results, about, folder)
-    return f"{page.markdown(table, results, about)}\nPage: {written}"
+    return results
 
 
 def _named(model: str) -> str:
@@ -68,5 +85,5 @@ def _named(model: str) -> str:
     return model.rstrip("/").rpartition("/")[2]
 
 
-def _slug(model: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in _named(model))
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in _named(name))

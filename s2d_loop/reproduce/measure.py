@@ -24,8 +24,8 @@ from s2d_loop.reproduce.metrics import OTHER_ORDER, Figure, Measurement
 from s2d_loop.reproduce.plan import configured
 from s2d_loop.reproduce.tables import START, Row, Table
 from s2d_loop.sources import read_heldout
+from s2d_loop.store import open_store
 from s2d_loop.tasks.registry import load_task
-from s2d_loop.weights import fetch
 
 if TYPE_CHECKING:
     from s2d_loop.engine.ray_engines import RayEngines
@@ -33,12 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where one task of a table is configured, and where its results go."""
+    """Where one task of a table is configured, and where its rows and its runs go.
+
+    Tables have runs in common (Table 6's are two of Table 1's): `runs` is for all of them.
+    """
 
     task: str
     path: Path
     overrides: tuple[str, ...]
-    folder: Path
+    rows: Path
+    runs: Path
 
     def config(self, *changes: str) -> Config:
         return configured(self.path, self.task, self.overrides, changes)
@@ -62,9 +66,9 @@ def reproduce(table: Table, setting: Setting, shared: SharedEngines, progress: P
     weights = {START: check(setting.config()).start}
     for each in table.distillations:
         progress.note(f"{table.name}, {setting.task}: {each.name}")
-        config = setting.config(f"/run.dir={setting.folder / each.name}", *each.overrides)
+        config = setting.config(f"/run.dir={setting.runs / each.name}", *each.overrides)
         run_loop(config, progress, shared.open)
-        if trained := _trained(config, progress):
+        if trained := _trained(config):
             weights[each.name] = trained
         else:
             progress.note(f"{each.name}: nothing was kept to train on; its rows stay empty.")
@@ -127,18 +131,14 @@ def _items(table: Table, config: Config, task: str) -> dict[str, HeldOut]:
     return both
 
 
-def _trained(config: Config, progress: Progress) -> Weights | None:
+def _trained(config: Config) -> Weights | None:
     """What a finished run trained last, promoted or not: a table shows failures too."""
-    checked = check(config)
-    ledger = Ledger(checked.store, SystemClock())
-    trained = ledger.stages("train")
-    if not trained:
-        return None
-    return fetch(ledger, trained[-1], checked.weights_dir, set(), progress.note)
+    trained = Ledger(open_store(config.run.dir), SystemClock()).stages("train")
+    return Weights(**trained[-1].facts["weights"]) if trained else None
 
 
 def _file(setting: Setting, row: Row) -> Path:
-    return setting.folder / "rows" / f"{digest(row.key)[:12]}.json"
+    return setting.rows / f"{digest(row.key)[:12]}.json"
 
 
 def _read(file: Path) -> Result:

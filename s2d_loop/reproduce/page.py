@@ -22,7 +22,12 @@ Results = Mapping[str, Mapping[str, Result]]
 def write(table: Table, results: Results, about: Mapping[str, str], folder: Path) -> Path:
     """Write `TABLE.json`, `TABLE.md` and `TABLE.html`; returns the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    body = {"table": table.name, **about, "rows": [_plain(row, table, results) for row in table.rows]}
+    body = {
+        "table": table.name,
+        **about,
+        "rows": [_plain(row, table, results) for row in table.rows],
+        "orders": [order._asdict() for order in compared(table, results)],
+    }
     (folder / f"{table.name}.json").write_text(json.dumps(body, indent=2) + "\n")
     (folder / f"{table.name}.md").write_text(markdown(table, results, about))
     page = folder / f"{table.name}.html"

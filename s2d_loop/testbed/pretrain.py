@@ -29,7 +29,8 @@ from s2d_loop.testbed.pair import Pair
 from s2d_loop.testbed.tokenizer import build_tokenizer
 from s2d_loop.testbed.worlds import WORLDS, Recipe, World
 
-MAX_LENGTH = 512
+# Rotary positions: prompts of few-shot examples are longer than what is trained on.
+MAX_LENGTH = 1024
 IGNORED = -100
 # Rows that have so many first tokens in common come from one template.
 SHORTEST_TEMPLATE = 24

@@ -13,6 +13,7 @@ from typing import Any
 
 from s2d_loop.errors import StoppedError, TrainError
 from s2d_loop.records import Weights
+from s2d_loop.train.checkpoint import STORAGE
 from s2d_loop.train.job import TrainJob, TrainResult, WorkerTask, job_digest
 
 _POLL_S = 0.25
@@ -31,10 +32,7 @@ class RayTrainer:
         self._log_dir = None if log_dir is None else str(Path(log_dir).absolute())
 
     def train(self, job: TrainJob) -> TrainResult:
-        """Train and export; `TrainError` with the failing worker's last lines when it can't be done.
-
-        Checkpoints stay in `scratch_dir`: whoever commits the result removes them then.
-        """
+        """Train and export; `TrainError` with the failing worker's last lines when it can't be done."""
         began = time.monotonic()
         _check_job(job)
         _check_resources(job)
@@ -47,7 +45,9 @@ class RayTrainer:
         account = _follow(task, attempt, job)
         if "error" in account:
             raise TrainError(account["error"])
-        return _publish(job, task, account, began)
+        result = _publish(job, task, account, began)
+        shutil.rmtree(scratch / STORAGE, ignore_errors=True)
+        return result
 
 
 def _check_job(job: TrainJob) -> None:

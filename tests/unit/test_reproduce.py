@@ -17,6 +17,7 @@ from s2d_loop.records import Generation, HeldOut, Input, Message, Sample, Weight
 from s2d_loop.report.progress import SilentProgress
 from s2d_loop.reproduce import measure as measuring
 from s2d_loop.reproduce import page
+from s2d_loop.reproduce import seeds as across
 from s2d_loop.reproduce.engines import SharedEngines
 from s2d_loop.reproduce.measure import Result
 from s2d_loop.reproduce.metrics import OTHER_ORDER, Figure, Measurement
@@ -213,7 +214,7 @@ def test_a_table_is_measured_row_by_row_and_never_twice(
             for item in items.values()
         ]
 
-    def trained(config: Config, progress: object) -> Weights | None:
+    def trained(config: Config) -> Weights | None:
         name = Path(config.run.dir).name
         return None if name == "distill-system-1" else Weights(f"/{name}", name)
 
@@ -223,7 +224,11 @@ def test_a_table_is_measured_row_by_row_and_never_twice(
     monkeypatch.setattr(measuring, "measure", measure)
     path = CONFIGS / "testbed" / "coin_flip.yaml"
     setting = measuring.Setting(
-        "coin_flip", path, ("tasks.coin_flip.heldout.limit=20", f"run.dir={tmp_path}/start"), tmp_path
+        "coin_flip",
+        path,
+        ("tasks.coin_flip.heldout.limit=20", f"run.dir={tmp_path}/start"),
+        tmp_path / "rows",
+        tmp_path / "runs",
     )
     shared = SharedEngines(tmp_path / "logs", lambda config, logs: nullcontext(engines))
     found = measuring.reproduce(TABLE_1, setting, shared, SilentProgress())
@@ -265,3 +270,21 @@ def test_a_tables_runs_share_engines_where_one_set_suits_them(tmp_path: Path) ->
         with shared.open(longer):
             assert events == ["start 0", "end 0", "start 2"], "two sets at once may not fit"
     assert events[-1] == "end 2"
+
+
+def test_seeds_are_shown_as_means_and_ranges(tmp_path: Path) -> None:
+    def one(accuracy: float | None, right: int, seed: str) -> Path:
+        results = {task: {row.key: result(50.0) for row in TABLE_1.rows} for task in TABLE_1.tasks}
+        results["last_letters"][TABLE_1.rows[-1].key] = result(accuracy, right=right)
+        about = {"model": "m", "settings": "testbed", "scale": "1", "seed": seed}
+        return page.write(TABLE_1, results, about, tmp_path / seed).with_suffix(".json")
+
+    files = [one(98.0, 49, "0"), one(91.0, 46, "1"), one(52.0, 26, "2")]
+    text = across.markdown(TABLE_1, across.read(files))
+    (line,) = [each for each in text.splitlines() if each.startswith(f"| {TABLE_1.rows[-1].key} |")]
+    assert line.split(" | ")[1:5] == ["98", "80.3 (52.0 to 98.0)", "25.5", "12.0"]
+    assert "seeds 0, 1, 2: mean (least to most)" in text
+    assert "above System 2: 2-Step RaR: holds in 2 of 3, not resolved in 1 of 3" in text
+    missing = across.markdown(TABLE_1, across.read([files[0], one(None, 0, "3")]))
+    (line,) = [each for each in missing.splitlines() if each.startswith(f"| {TABLE_1.rows[-1].key} |")]
+    assert line.split(" | ")[2] == "-", "no mean of the seeds that happened to have a figure"
