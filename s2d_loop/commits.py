@@ -41,7 +41,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A committed Parquet file; `table` names what it holds."""
+    """A committed file: a Parquet table, named by `table`, or (`weights`, no rows) a file of a model directory."""
 
     table: str
     path: str

@@ -31,7 +31,7 @@ from s2d_loop.stop import terminating
 if TYPE_CHECKING:
     from s2d_loop.engine.ray_engines import RayEngines
 
-_OPERATION = ("min_free_gb", "stop_within_s", "no_progress_s")
+_OPERATION = ("dir", "weights_dir", "min_free_gb", "stop_within_s", "no_progress_s")
 """Keys of `run` that may change from one start of a run to the next."""
 
 OpenEngines = Callable[[Config, Path], contextlib.AbstractContextManager["RayEngines"]]
@@ -191,7 +191,8 @@ def same_config(ledger: Ledger, config: Config, checked: Checked) -> None:
 def _without_operation(config: Mapping[str, Any]) -> dict[str, Any]:
     """Without what changes nothing of what a run makes: a new cluster and the root are enough to go on."""
     run = {key: value for key, value in config["run"].items() if key not in _OPERATION}
-    return {**config, "run": run, "ray": None}
+    # Which model it is, the digest says, wherever it lies.
+    return {**config, "run": run, "model": {**config["model"], "path": None}, "ray": None}
 
 
 def _completed(begun: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from s2d_loop import logs, stages
 from s2d_loop.errors import BadInputError, ExitCode
 from s2d_loop.evaluate.gate import PROMOTE
 from s2d_loop.ledger import Record
-from s2d_loop.records import Weights
 from s2d_loop.stages import Balance, Run
 
 
@@ -21,7 +20,7 @@ def run_loop(run: Run) -> ExitCode:
     """Run every round that is not committed yet.  The caller holds the lease."""
     config = run.config.run
     commit(run, 0, "heldout", stages.heldout)
-    commit(run, 0, "evaluate", stages.evaluate, run.start)
+    commit(run, 0, "evaluate", stages.evaluate)
     for iteration in range(1, config.iterations + 1):
         claimed = commit(run, iteration, "intake", stages.intake)
         if claimed.counts.out == 0:
@@ -37,12 +36,12 @@ def run_loop(run: Run) -> ExitCode:
             run.progress.note("Nothing was kept: nothing to train on in this round.")
             continue
         trained = commit(run, iteration, "train", stages.train, pooled)
-        candidate = Weights(**trained.facts["weights"])
-        evaluated = commit(run, iteration, "evaluate", stages.evaluate, candidate)
+        stages.sweep_training(run, trained)
+        evaluated = commit(run, iteration, "evaluate", stages.evaluate, trained)
         decided = commit(run, iteration, "gate", stages.gate, evaluated)
         if decided.facts["decision"] == PROMOTE:
             commit(run, iteration, "promote", stages.promote, trained)
-            point_at(run, candidate)
+            point_at(run, trained)
     last = run.ledger.stages("gate")
     held = bool(last) and last[-1].facts["decision"] != PROMOTE
     if not run.ledger.last("finished"):
@@ -77,13 +76,13 @@ def require_room(run: Run) -> None:
         )
 
 
-def point_at(run: Run, weights: Weights) -> None:
+def point_at(run: Run, trained: Record) -> None:
     """Let RUN/promoted lead to the weights, for people; the ledger is what counts."""
     link = run.ledger.store.local_path("promoted")
     if link is not None:
         temporary = Path(f"{link}.new")
         temporary.unlink(missing_ok=True)
-        temporary.symlink_to(weights.path)
+        temporary.symlink_to(trained.facts["weights"]["path"])  # relative: a run can be moved
         temporary.replace(link)
 
 

@@ -81,9 +81,9 @@ def check(config: Config) -> Checked:
     if problems:
         raise BadInputError("\n".join(problems))
     # Imported late: digests are taken with the trainer's own function.
-    from s2d_loop.train.digests import weights_digest
+    from s2d_loop.weights import FOLDER, weights_digest
 
-    weights_dir = Path(config.run.weights_dir or store.local_path("weights") or "").expanduser().absolute()
+    weights_dir = Path(config.run.weights_dir or store.local_path(FOLDER) or "").expanduser().absolute()
     return Checked(store, Weights(model, weights_digest(model)), weights_dir, tuple(sources), heldout)
 
 

@@ -116,7 +116,7 @@ class LocalStore:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
 
     def read(self, path: str) -> bytes | None:
         try:
@@ -137,7 +137,7 @@ class LocalStore:
                 os.fsync(file.fileno())
         except OSError as error:
             raise _explained(error, self.root) from error
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
 
     @contextlib.contextmanager
     def reading(self, path: str) -> Iterator[IO[bytes]]:
@@ -224,7 +224,7 @@ class FsspecStore:
         return None
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
     """Make a new name in a directory survive a power loss."""
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -71,7 +71,7 @@ def try_method(
     if recorded is not None:
         return asyncio.run(_run(x, plan, _no_model))
     # Imported late: digests are taken with the trainer's own function.
-    from s2d_loop.train.digests import weights_digest
+    from s2d_loop.weights import weights_digest
 
     path = model_path(config.model.path)
     with engines(config, progress) as started:

@@ -24,8 +24,8 @@ from s2d_loop.reproduce.metrics import OTHER_ORDER, Figure, Measurement
 from s2d_loop.reproduce.plan import configured
 from s2d_loop.reproduce.tables import START, Row, Table
 from s2d_loop.sources import read_heldout
-from s2d_loop.store import open_store
 from s2d_loop.tasks.registry import load_task
+from s2d_loop.weights import fetch
 
 if TYPE_CHECKING:
     from s2d_loop.engine.ray_engines import RayEngines
@@ -68,7 +68,7 @@ def reproduce(table: Table, setting: Setting, shared: SharedEngines, progress: P
         progress.note(f"{table.name}, {setting.task}: {each.name}")
         config = setting.config(f"/run.dir={setting.runs / each.name}", *each.overrides)
         run_loop(config, progress, shared.open)
-        if trained := _trained(config):
+        if trained := _trained(config, progress):
             weights[each.name] = trained
         else:
             progress.note(f"{each.name}: nothing was kept to train on; its rows stay empty.")
@@ -131,10 +131,14 @@ def _items(table: Table, config: Config, task: str) -> dict[str, HeldOut]:
     return both
 
 
-def _trained(config: Config) -> Weights | None:
+def _trained(config: Config, progress: Progress) -> Weights | None:
     """What a finished run trained last, promoted or not: a table shows failures too."""
-    trained = Ledger(open_store(config.run.dir), SystemClock()).stages("train")
-    return Weights(**trained[-1].facts["weights"]) if trained else None
+    checked = check(config)
+    ledger = Ledger(checked.store, SystemClock())
+    trained = ledger.stages("train")
+    if not trained:
+        return None
+    return fetch(ledger, trained[-1], checked.weights_dir, set(), progress.note)
 
 
 def _file(setting: Setting, row: Row) -> Path:

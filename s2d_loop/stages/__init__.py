@@ -11,7 +11,7 @@ from s2d_loop.stages.generate import generate, probe
 from s2d_loop.stages.intake import heldout, intake
 from s2d_loop.stages.pool import pool
 from s2d_loop.stages.run import Balance, Run
-from s2d_loop.stages.train import train
+from s2d_loop.stages.train import sweep_training, train
 
 __all__ = [
     "Balance",
@@ -25,5 +25,6 @@ __all__ = [
     "pool",
     "probe",
     "promote",
+    "sweep_training",
     "train",
 ]

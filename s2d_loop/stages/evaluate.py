@@ -11,16 +11,17 @@ from s2d_loop.errors import UnansweredError
 from s2d_loop.evaluate.suite import SYSTEM1, SYSTEM2, by_task, figures, score
 from s2d_loop.generate import system1_plans, system2_plans
 from s2d_loop.ledger import Attempt, Counts, Record
-from s2d_loop.records import Generation, HeldOut, Input, Scored, Weights, rows, table
+from s2d_loop.records import Generation, HeldOut, Input, Scored, rows, table
 from s2d_loop.stages.engines import generated, serve
 from s2d_loop.stages.run import Balance, Run
 from s2d_loop.tasks.registry import load_task
 from s2d_loop.versions import in_service
 
 
-def evaluate(run: Run, attempt: Attempt, weights: Weights) -> Balance:
-    """System 1 and System 2 of some weights on the held-out inputs."""
+def evaluate(run: Run, attempt: Attempt, trained: Record | None = None) -> Balance:
+    """System 1 and System 2 of trained weights, or of those that the run began with, on the held-out inputs."""
     config = run.config
+    weights = run.trained(trained) if trained else run.start
     items = {each.input.id: each for each in run.heldout()}
     baseline = run.ledger.stage(0, "evaluate")
     voted = _voted(run, baseline) if baseline else {}

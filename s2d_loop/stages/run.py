@@ -1,13 +1,14 @@
 """A run and everything it stands on, and what a stage gives back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from s2d_loop import weights
 from s2d_loop.config import Config
 from s2d_loop.dataflow import ClientFactory, Dataflow
-from s2d_loop.ledger import Clock, Counts, Ledger
+from s2d_loop.ledger import Clock, Counts, Ledger, Record
 from s2d_loop.records import HeldOut, Weights, rows
 from s2d_loop.report.progress import Progress
 from s2d_loop.sources import Source
@@ -51,14 +52,28 @@ class Run:
     start: Weights
     """The weights that the run began with."""
     weights_dir: Path
-    """Where exported weights go; every node can read it."""
+    """Where engines and trainer open weights; every node can read it.  The root keeps what is committed."""
     safe_point: Callable[[], None] = no_safe_point
     """Called where the run can be left: before a stage and after a batch or a step.  May raise."""
+    checked_weights: set[str] = field(default_factory=set)
+    """Folders whose files this process has held against their checksums."""
 
     def weights(self, iteration: int) -> Weights:
-        """The version that a round begins with: promoted last, or come back to by a rollback."""
+        """The version that a round begins with: promoted last, or come back to by a rollback.
+
+        Raises:
+            LedgerError: a file of it is missing or damaged.
+        """
         trained = self.ledger.stage(in_service(self.ledger, iteration), "train")
-        return Weights(**trained.facts["weights"]) if trained else self.start
+        return self.trained(trained) if trained else self.start
+
+    def trained(self, record: Record) -> Weights:
+        """The weights that a `train` record committed, as checked files.
+
+        Raises:
+            LedgerError: a file of it is missing or damaged.
+        """
+        return weights.fetch(self.ledger, record, self.weights_dir, self.checked_weights, self.progress.note)
 
     def teacher(self, iteration: int) -> tuple[int, Weights]:
         """Whose System 2 a round distils: the version's number, and its weights."""

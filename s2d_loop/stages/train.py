@@ -1,7 +1,9 @@
 """Fine-tunes on a round's rows."""
 
-from dataclasses import asdict
+import shutil
+from pathlib import Path
 
+from s2d_loop import weights
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.records import Example, schema
 from s2d_loop.stages.run import Balance, Run
@@ -31,12 +33,12 @@ def train(run: Run, attempt: Attempt, pooled: Record) -> Balance:
                 out_dir=str(run.weights_dir / name),
                 config=config,
                 seed=run.config.run.seed + attempt.iteration,
-                scratch_dir=str(run.weights_dir / f".scratch-{attempt.iteration:05d}"),
+                scratch_dir=str(_scratch(run, attempt.iteration)),
                 on_progress=step_done,
             )
         )
     return Counts(result.num_examples, result.trained, result.dropped), {
-        "weights": asdict(result.weights),
+        "weights": weights.publish(run.ledger.store, attempt, result.weights),
         "start_version": in_service(run.ledger, attempt.iteration) if config.start == "current" else 0,
         "start": current.digest if config.start == "current" else run.start.digest,
         "steps": result.steps,
@@ -54,6 +56,19 @@ def _local_copy(run: Run, attempt: Attempt, record: Record, name: str) -> str:
     if path is None:
         import pyarrow.parquet as pq
 
-        path = str(run.weights_dir / f".training-{attempt.iteration:05d}-{attempt.id}.parquet")
+        scratch = _scratch(run, attempt.iteration)
+        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = str(scratch / f"{name}-{attempt.id}.parquet")
         pq.write_table(whole, path)
     return path
+
+
+def sweep_training(run: Run, trained: Record) -> None:
+    """Remove what a round needed until its weights were committed: checkpoints, parts of other exports."""
+    shutil.rmtree(_scratch(run, trained.iteration), ignore_errors=True)
+    for part in run.weights_dir.glob(f"{trained.iteration:05d}-*.partial-*"):
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _scratch(run: Run, iteration: int) -> Path:
+    return run.weights_dir / f".scratch-{iteration:05d}"

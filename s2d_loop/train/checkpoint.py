@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from s2d_loop.train.digests import file_digest
+from s2d_loop.weights import sha256_of
 
 _MANIFEST = "manifest-rank-{rank:05d}.json"
 # The subdirectory of `scratch_dir` that Ray Train writes to.
@@ -42,7 +42,7 @@ def write_manifest(
 ) -> None:
     """Describe what this rank wrote into `directory`."""
     files = {
-        file.relative_to(directory).as_posix(): (file.stat().st_size, file_digest(file))
+        file.relative_to(directory).as_posix(): (file.stat().st_size, sha256_of(file))
         for file in sorted(directory.rglob("*"))
         if file.is_file()
     }
@@ -73,7 +73,7 @@ def _complete(directory: Path, job: str) -> Found | None:
             return None
         for name, (size, digest) in manifest.files.items():
             file = directory / name
-            if not file.is_file() or file.stat().st_size != size or file_digest(file) != digest:
+            if not file.is_file() or file.stat().st_size != size or sha256_of(file) != digest:
                 return None
     return Found(str(directory), first.step, first.losses)
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from s2d_loop.engine import proof
-from s2d_loop.train.digests import weights_digest
 from s2d_loop.train.export import check_export, check_logits, tensors, write_export
+from s2d_loop.weights import weights_digest
 
 
 def finish(

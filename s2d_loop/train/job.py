@@ -7,7 +7,7 @@ from pathlib import Path
 
 from s2d_loop.config.tree import TrainConfig
 from s2d_loop.records import Weights, digest
-from s2d_loop.train.digests import file_digest
+from s2d_loop.weights import sha256_of
 
 # Settings that change neither the data plan nor the shape of a checkpoint.
 _IRRELEVANT = {"start", "max_failures", "start_timeout_s", "timeout_s", "checkpoint_every", "cpus_per_worker"}
@@ -77,5 +77,5 @@ class WorkerTask:
 def job_digest(job: TrainJob) -> str:
     """What a checkpoint belongs to: the same examples, start weights, seed and settings."""
     settings = job.config.model_dump(exclude=_IRRELEVANT)
-    contents = sorted(file_digest(Path(path)) for path in job.examples)
+    contents = sorted(sha256_of(Path(path)) for path in job.examples)
     return digest(job.start.digest, str(job.seed), json.dumps(settings, sort_keys=True), *contents)

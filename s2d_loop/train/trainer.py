@@ -13,7 +13,6 @@ from typing import Any
 
 from s2d_loop.errors import StoppedError, TrainError
 from s2d_loop.records import Weights
-from s2d_loop.train.checkpoint import STORAGE
 from s2d_loop.train.job import TrainJob, TrainResult, WorkerTask, job_digest
 
 _POLL_S = 0.25
@@ -32,7 +31,10 @@ class RayTrainer:
         self._log_dir = None if log_dir is None else str(Path(log_dir).absolute())
 
     def train(self, job: TrainJob) -> TrainResult:
-        """Train and export; `TrainError` with the failing worker's last lines when it can't be done."""
+        """Train and export; `TrainError` with the failing worker's last lines when it can't be done.
+
+        Checkpoints stay in `scratch_dir`: whoever commits the result removes them then.
+        """
         began = time.monotonic()
         _check_job(job)
         _check_resources(job)
@@ -45,9 +47,7 @@ class RayTrainer:
         account = _follow(task, attempt, job)
         if "error" in account:
             raise TrainError(account["error"])
-        result = _publish(job, task, account, began)
-        shutil.rmtree(scratch / STORAGE, ignore_errors=True)
-        return result
+        return _publish(job, task, account, began)
 
 
 def _check_job(job: TrainJob) -> None:

@@ -1,6 +1,7 @@
 """The whole loop in one process over scripted engines and a scripted trainer."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config, CurateConfig
 from s2d_loop.driver import begin, same_config
 from s2d_loop.errors import BadInputError, EngineError, ExitCode, LostLeaseError, StoppedError
-from s2d_loop.ledger import Ledger
+from s2d_loop.ledger import Ledger, LedgerError
 from s2d_loop.loop import run_loop
 from s2d_loop.preflight import Checked
 from s2d_loop.records import Example, Input, Request, Verdict, rows
@@ -213,7 +214,8 @@ def test_the_gate_holds_worse_weights_and_the_next_round_starts_from_the_promote
 
             result = super().train(job)
             if len(self.jobs) == 2:
-                worse = scripted_weights(Path(job.out_dir + "-worse"), 0.0)
+                shutil.rmtree(job.out_dir)
+                worse = scripted_weights(Path(job.out_dir), 0.0)
                 object.__setattr__(result, "weights", worse)
             return result
 
@@ -224,6 +226,41 @@ def test_the_gate_holds_worse_weights_and_the_next_round_starts_from_the_promote
     decisions = [r.facts["decision"] for r in reread(folder).stages("gate")]
     assert decisions == ["promote", "hold", "promote"]
     assert trainer.jobs[2].start == trainer.jobs[1].start != trainer.jobs[0].start
+
+
+def test_a_run_that_was_moved_goes_on_and_its_links_with_it(folder: Path) -> None:
+    def stop(request: Request) -> None:
+        if (folder / "run/promoted").exists():
+            raise EngineError("no engine is left")
+
+    config = letters_config(folder)
+    with pytest.raises(EngineError):
+        run_loop(scripted_run(config, engines=ScriptedEngines(stop)))
+    (folder / "run").rename(folder / "elsewhere")
+    config = letters_config(folder, run__dir=str(folder / "elsewhere"))
+    assert run_loop(scripted_run(config)) == ExitCode.DONE
+    promoted = Ledger(LocalStore(config.run.dir), SystemClock()).stages("promote")[-1]
+    assert (folder / "elsewhere/promoted").resolve() == folder / "elsewhere" / promoted.facts["weights"][
+        "path"
+    ]
+
+
+@pytest.mark.parametrize("iteration", [1, 2])
+def test_damaged_weights_are_named_before_anything_is_asked_of_them(folder: Path, iteration: int) -> None:
+    """Whichever round's weights they are: they answer nothing, and nothing starts from them."""
+    config = letters_config(folder)
+    run_loop(scripted_run(config))
+    (trained,) = [r for r in reread(folder).stages("train") if r.iteration == iteration]
+    file = folder / "run" / trained.files[0].path
+    file.write_text(file.read_text() + " ")
+    for later in (folder / "run/ledger").glob("*.json"):
+        if int(later.stem) > trained.seq:
+            later.unlink()
+    engines, trainer = ScriptedEngines(), ScriptedTrainer()
+    with pytest.raises(LedgerError, match=r"weights/0000.*state\.json changed"):
+        run_loop(scripted_run(config, engines=engines, trainer=trainer))
+    assert trained.facts["weights"]["digest"] not in engines.served
+    assert trainer.jobs == []
 
 
 def test_traces_are_kept_for_the_rejected_only(folder: Path) -> None:

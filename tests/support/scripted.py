@@ -16,12 +16,13 @@ from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config
 from s2d_loop.dataflow import LocalDataflow
 from s2d_loop.ledger import Ledger
-from s2d_loop.records import Example, Message, Reply, Request, Weights, content_hash, digest, rows
+from s2d_loop.records import Example, Message, Reply, Request, Weights, content_hash, rows
 from s2d_loop.report.progress import SilentProgress
 from s2d_loop.sources import open_source
 from s2d_loop.stages import Run
 from s2d_loop.store import open_store
 from s2d_loop.train.job import TrainJob, TrainResult
+from s2d_loop.weights import weights_digest
 
 _WORDS = re.compile(r'"(\w+) (\w+)"')
 
@@ -121,7 +122,7 @@ class ScriptedTrainer:
 def scripted_weights(path: Path, skill: float) -> Weights:
     path.mkdir(parents=True)
     (path / "state.json").write_text(json.dumps({"skill": skill}))
-    return Weights(str(path), digest(str(skill)))
+    return Weights(str(path), weights_digest(str(path)))
 
 
 def words(seed: int, count: int) -> list[tuple[str, str]]:
@@ -187,7 +188,7 @@ def scripted_run(config: Config, *, engines=None, trainer=None, store=None) -> R
         trainer=trainer or ScriptedTrainer(),
         progress=SilentProgress(),
         sources=tuple(open_source(each) for each in config.sources),
-        start=Weights(str(start), digest(str(0.1))),
+        start=Weights(str(start), weights_digest(str(start))),
         weights_dir=Path(config.run.dir) / "weights",
     )
 

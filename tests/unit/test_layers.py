@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "s2d_loop"
 LAYERS = [
     {"arrow", "errors", "records", "recorded", "clock", "paths", "plugins", "scaffold"},
     {"config"},
-    {"store", "commits", "ledger"},
+    {"store", "commits", "ledger", "weights"},
     {"stop", "versions", "stacks", "logs"},
     {"watchdog"},
     {"system2", "tasks"},

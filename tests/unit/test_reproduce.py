@@ -214,7 +214,7 @@ def test_a_table_is_measured_row_by_row_and_never_twice(
             for item in items.values()
         ]
 
-    def trained(config: Config) -> Weights | None:
+    def trained(config: Config, progress: object) -> Weights | None:
         name = Path(config.run.dir).name
         return None if name == "distill-system-1" else Weights(f"/{name}", name)
 
