@@ -212,7 +212,7 @@ def say_where_it_stands(ledger: Ledger, config: Config, progress: Progress) -> N
     claimed = sum(r.counts.out for r in ledger.stages("intake"))
     progress.note(
         f"Resuming: {len(stages)} stages committed, the last is {last.stage} of round {last.iteration} "
-        f"of {config.run.iterations}; {claimed} inputs claimed so far."
+        f"of {config.run.iterations or 'a run without an end'}; {claimed} inputs claimed so far."
     )
 
 

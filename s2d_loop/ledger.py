@@ -53,6 +53,8 @@ class Clock(Protocol):
 
     def monotonic(self) -> float: ...
 
+    def sleep(self, seconds: float) -> None: ...
+
 
 class Attempt:
     """One try at a stage: its files have names that no other try uses.

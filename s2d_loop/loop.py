@@ -4,6 +4,7 @@ This is the only place that knows the order.  `commit` makes a stage happen once
 command finds its record in the ledger and goes on behind it.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +22,14 @@ def run_loop(run: Run) -> ExitCode:
     config = run.config.run
     commit(run, 0, "heldout", stages.heldout)
     commit(run, 0, "evaluate", stages.evaluate)
-    for iteration in range(1, config.iterations + 1):
+    rounds = itertools.count(1) if config.iterations is None else range(1, config.iterations + 1)
+    for iteration in rounds:
+        if config.iterations is None:
+            stages.wait_for_inputs(run, iteration)
         claimed = commit(run, iteration, "intake", stages.intake)
+        if claimed.counts.out == 0 and claimed.counts.into and config.iterations is None:
+            run.progress.note("All that came was known or unreadable: waiting goes on.")
+            continue
         if claimed.counts.out == 0:
             run.progress.note("The sources have no new inputs: the run ends here.")
             break

@@ -270,6 +270,6 @@ def describe(config: Config, checked: Checked, echo: Callable[[str], None]) -> N
         f"{train.tokens_per_step} tokens from the {train.start} weights"
     )
     echo(
-        f"rounds    {config.run.iterations}, each with up to {config.run.inputs_per_iteration} inputs a task"
+        f"rounds    {config.run.iterations or 'without an end'}, each with up to {config.run.inputs_per_iteration} inputs a task"
     )
     echo(f"run       {checked.store.root}")

@@ -11,7 +11,13 @@ from s2d_loop.cli.opening import open_view, write_page
 
 
 @app.command()
-def run(config: ConfigFile, overrides: Overrides = None) -> None:
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    forever: Annotated[
+        bool, typer.Option("--forever", help="Wait for new inputs, round after round: run.iterations=null.")
+    ] = False,
+) -> None:
     """Run the loop; the same command goes on where an earlier one stopped.
 
     Exit codes: 0 done, 1 failed, 2 bad input or plan, 3 the last round was held by the gate,
@@ -21,7 +27,7 @@ def run(config: ConfigFile, overrides: Overrides = None) -> None:
     from s2d_loop.driver import run as run_config
     from s2d_loop.report.progress import progress
 
-    loaded = load(config, overrides or [])
+    loaded = load(config, [*(overrides or []), *(["run.iterations=null"] if forever else [])])
     shown = progress()
     code = run_config(loaded, shown)
     shown.finished(open_view(loaded.run.dir), write_page(loaded.run.dir))

@@ -44,8 +44,15 @@ class RunConfig(Tree):
     """Where weights are kept: a directory that every node can read.  Under run.dir unless given."""
     seed: int = 0
     """Every random choice of the run derives from it."""
-    iterations: PositiveInt = 3
-    """How many rounds of generate, curate, train, evaluate and gate."""
+    iterations: PositiveInt | None = 3
+    """How many rounds of generate, curate, train, evaluate and gate; null, or `s2d run --forever`: a round
+    whenever enough new inputs have come."""
+    min_inputs: PositiveInt | None = None
+    """Without an end: how many new inputs start a round; inputs_per_iteration unless given."""
+    max_wait_s: Annotated[float, Field(ge=0)] = 3600.0
+    """Without an end: a round starts with fewer, this long after the first of them was seen."""
+    poll_s: PositiveFloat = 10.0
+    """Without an end: how long between two looks at the sources."""
     inputs_per_iteration: PositiveInt = 1000
     """At most this many new inputs of each task are claimed by a round."""
     min_free_gb: Annotated[float, Field(ge=0)] = 1.0

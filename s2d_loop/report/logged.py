@@ -19,7 +19,7 @@ class LoggedProgress:
         self.now = "nothing yet"
         """The stage under way and its last figures, for whoever asks why nothing moves."""
 
-    def run_started(self, name: str, iterations: int) -> None:
+    def run_started(self, name: str, iterations: int | None) -> None:
         logs.event("run started", iterations=iterations)
         self._shown.run_started(name, iterations)
 

@@ -41,7 +41,7 @@ class StageProgress(Protocol):
 class Progress(Protocol):
     """What the loop tells of a run."""
 
-    def run_started(self, name: str, iterations: int) -> None: ...
+    def run_started(self, name: str, iterations: int | None) -> None: ...
 
     def stage(
         self, iteration: int, stage: str, total: int | None = None
@@ -108,15 +108,16 @@ class PlainProgress:
     def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
         self._console = console
         self._clock = clock
-        self._iterations = 0
+        self._iterations: int | None = 0
 
-    def run_started(self, name: str, iterations: int) -> None:
+    def run_started(self, name: str, iterations: int | None) -> None:
         self._iterations = iterations
-        self._line(f"{name}: {iterations} iteration{'' if iterations == 1 else 's'}")
+        rounds = "iterations without an end" if iterations is None else f"{iterations} iteration"
+        self._line(f"{name}: {rounds}{'' if iterations in (None, 1) else 's'}")
 
     @contextmanager
     def stage(self, iteration: int, stage: str, total: int | None = None) -> Iterator[StageProgress]:
-        where = f"iteration {iteration}/{self._iterations} {stage}"
+        where = f"iteration {_of(iteration, self._iterations)} {stage}"
         tally = Tally(stage, total, self._clock)
         self._line(f"{where}: started" + (f" ({total:,} {tally.unit})" if total else ""))
         lines = _Lines(tally, lambda text: self._line(f"{where}: {text}"), self._clock)
@@ -160,9 +161,9 @@ class LiveProgress:
     def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
         self._console = console
         self._clock = clock
-        self._iterations = 0
+        self._iterations: int | None = 0
 
-    def run_started(self, name: str, iterations: int) -> None:
+    def run_started(self, name: str, iterations: int | None) -> None:
         self._iterations = iterations
         self._console.print(Text(visible(name), style="bold"))
 
@@ -174,7 +175,7 @@ class LiveProgress:
             TextColumn("{task.fields[tally]}", markup=False),
             TextColumn("{task.fields[left]}", style="dim", markup=False),
         )
-        where = f"{iteration}/{self._iterations} {stage:<9}"
+        where = f"{_of(iteration, self._iterations)} {stage:<9}"
         with Bars(*columns, console=self._console, transient=True) as bars:
             bar = _Bar(Tally(stage, total, self._clock), bars, where)
             try:
@@ -215,7 +216,7 @@ class _Bar:
 class SilentProgress:
     """Says nothing, for tests and for callers that have their own."""
 
-    def run_started(self, name: str, iterations: int) -> None:
+    def run_started(self, name: str, iterations: int | None) -> None:
         pass
 
     @contextmanager
@@ -233,6 +234,10 @@ class SilentProgress:
 class _Nothing:
     def advance(self, rows: int = 1, /, **figures: Figure) -> None:
         pass
+
+
+def _of(iteration: int, iterations: int | None) -> str:
+    return f"{iteration}" if iterations is None else f"{iteration}/{iterations}"
 
 
 def _done(tally: Tally) -> str:

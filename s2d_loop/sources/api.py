@@ -19,12 +19,14 @@ puts deliveries' parts together."""
 class Delivery:
     """What was in the rows of one read, in their order, and what of the cursor they moved.
 
-    `exhausted`: nothing more is there now (more may appear later).
+    `exhausted`: nothing more is there now (more may appear later); `capped`: nothing more is ever taken,
+    since the source's limit is reached.
     """
 
     rows: list[Input | Reject]
     cursor: Cursor
     exhausted: bool
+    capped: bool = False
 
     @property
     def inputs(self) -> list[Input]:

@@ -80,10 +80,11 @@ class ShardedSource:
         read = list(self._read_rows(rows, reader))
         inputs = sum(isinstance(row, Input) for row in read)
         after = replace(state, column=column, rows=state.rows + len(rows), inputs=state.inputs + inputs)
-        exhausted = exhausted or after.rows == self._limit
+        capped = after.rows == self._limit
+        exhausted = exhausted or capped
         if exhausted and not after.inputs and (after.rows or not self._waits):
             raise nothing_readable(shards, self._where, reader)
-        return Delivery(read, cursors.plain(after, moved), exhausted)
+        return Delivery(read, cursors.plain(after, moved), exhausted, capped)
 
     def _state(self, cursor: Cursor | None) -> State:
         try:
