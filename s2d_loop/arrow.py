@@ -71,14 +71,15 @@ def _restore(value: Any, hint: Any) -> Any:
 
 
 def _columns(values: Sequence[Any], record: type) -> list[pa.Array]:
-    """The fields of records, a column each; a missing record has missing fields."""
-    hints = _hints(record)
+    """The fields of records, a column each."""
     there = not any(value is None for value in values)
     columns = []
-    for name in hints:
+    for name, hint in _hints(record).items():
         get = attrgetter(name)
-        column = list(map(get, values)) if there else [None if v is None else get(v) for v in values]
-        columns.append(_column(column, hints[name]))
+        # Parquet wants a value even under a missing record, where the field can't be null.
+        nothing = hint() if hint in _SCALARS else None
+        column = list(map(get, values)) if there else [nothing if v is None else get(v) for v in values]
+        columns.append(_column(column, hint))
     return columns
 
 
