@@ -6,6 +6,7 @@ tests and the simulation.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -139,11 +140,55 @@ class RayDataflow:
             # Runners only wait for engines: they must not take CPUs that engines are placed on.
             num_cpus=0,
         )
-        yield from _batches(dataset, schema(Generation))
+        yield from _batches(dataset)
 
     def map(self, tables: Iterable[pa.Table], fn: TableMap) -> Iterator[pa.Table]:
-        dataset = _dataset(tables, 1).map_batches(fn, batch_size=1024, batch_format="pyarrow", num_cpus=0)
-        yield from _batches(dataset, None)
+        """A task a table, as many at once as there are CPUs: neither side is ever held whole.
+
+        Raises:
+            S2DError: a table took too long; or what `fn` raised.
+        """
+        import ray
+
+        # Engines may hold every CPU while they idle: these tasks must not wait for one.
+        apply = ray.remote(num_cpus=0)(_apply)
+        shared = ray.put(fn)
+        at_once = min(int(ray.cluster_resources().get("CPU", 1)), _MAX_TASKS)
+        under_way: deque[Any] = deque()
+        for each in tables:
+            under_way.append(apply.remote(shared, each))
+            if len(under_way) > at_once:
+                yield _result(under_way.popleft())
+        while under_way:
+            yield _result(under_way.popleft())
+
+
+_MAX_TASKS = 16
+"""Tables worked on at once: the driver, which writes the results, keeps no more busy."""
+_TASK_TIMEOUT_S = 600.0
+"""For one table of some thousand rows, which takes seconds."""
+
+
+def _apply(fn: TableMap, table: pa.Table) -> pa.Table:
+    return fn(table)
+
+
+def _result(task: Any) -> pa.Table:
+    import ray
+
+    try:
+        table: pa.Table = ray.get(task, timeout=_TASK_TIMEOUT_S)
+    except ray.exceptions.GetTimeoutError as error:
+        raise S2DError(
+            f"a table of rows was not done within {_TASK_TIMEOUT_S:.0f} s: see whether Ray can start "
+            "workers (`ray status`). What was committed is safe; the same command goes on from there."
+        ) from error
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, S2DError):
+            # Ray wraps exceptions; the message must come through to the driver as it is.
+            raise error.cause from error
+        raise
+    return table
 
 
 def _dataset(tables: Iterable[pa.Table], at_least: int) -> Any:
@@ -158,11 +203,11 @@ def _dataset(tables: Iterable[pa.Table], at_least: int) -> Any:
     return ray.data.from_blocks(blocks)
 
 
-def _batches(dataset: Any, wanted: pa.Schema | None) -> Iterator[pa.Table]:
+def _batches(dataset: Any) -> Iterator[pa.Table]:
     try:
         for batch in dataset.iter_batches(batch_size=64, batch_format="pyarrow", prefetch_batches=0):
             # Ray widens types of empty columns; the derived schema is what stages promise.
-            yield batch.cast(wanted) if wanted else batch
+            yield batch.cast(schema(Generation))
     except Exception as error:
         said = str(error)
         if said.count(_MARK) >= 2:

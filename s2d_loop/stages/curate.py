@@ -1,55 +1,64 @@
 """Keeps what is self-consistent."""
 
 from collections import Counter
+from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from s2d_loop.config import Config
 from s2d_loop.curate.judge import curate
-from s2d_loop.curate.signs import signs
+from s2d_loop.curate.signs import Signs, sign_columns, signs
 from s2d_loop.ledger import Attempt, Counts, Record
-from s2d_loop.records import Generation, Trace, Verdict, rows, schema, table
+from s2d_loop.records import KEPT, Generation, Trace, Verdict, rows, schema, table
 from s2d_loop.stages.run import Balance, Run
 from s2d_loop.tasks.registry import load_task
 
 
 def curate_stage(run: Run, attempt: Attempt, generated: Record) -> Balance:
     """Keep what is self-consistent, and drop the rest with a reason each."""
-    dropped: Counter[str] = Counter()
-    verdicts: list[Verdict] = []
+    seen: list[pa.Table] = []
     with (
         run.progress.stage(attempt.iteration, "curate", generated.counts.out) as progress,
         attempt.writer("verdicts", schema(Verdict)) as writer,
     ):
         tables = run.ledger.tables(generated, "generations")
-        for each in run.dataflow.map(tables, partial(curate_table, config=run.config)):
-            each = each.cast(schema(Verdict))
-            batch = list(rows(each, Verdict))
-            lost = [v.reason for v in batch if not v.kept]
-            dropped.update(lost)
-            verdicts += batch
-            writer.write(each)
-            progress.advance(len(batch), kept=len(batch) - len(lost), dropped=len(lost))
+        for verdicts in run.dataflow.map(tables, partial(curate_table, config=run.config)):
+            writer.write(verdicts)
+            seen.append(sign_columns(verdicts))
+            kept = pc.sum(pc.equal(verdicts["reason"], KEPT)).as_py()
+            progress.advance(verdicts.num_rows, kept=kept, dropped=verdicts.num_rows - kept)
             run.safe_point()
     if run.config.traces.keep == "rejected":
-        rejected = {v.input.id for v in verdicts if not v.kept}
-        with attempt.writer("traces", schema(Trace)) as traces:
-            for each in run.ledger.tables(generated, "traces"):
-                traces.write(table([t for t in rows(each, Trace) if t.input_id in rejected], Trace))
-    kept = len(verdicts) - dropped.total()
-    return Counts(generated.counts.out, kept, dict(dropped)), {"by_task": task_signs(run.config, verdicts)}
+        _keep_rejected(run, attempt, generated, seen)
+    by_task = task_signs(run.config, seen)
+    dropped = sum((Counter(each["dropped"]) for each in by_task.values()), Counter[str]())
+    kept = sum(each["kept"] for each in by_task.values())
+    return Counts(generated.counts.out, kept, dict(dropped)), {"by_task": by_task}
 
 
-def task_signs(config: Config, verdicts: list[Verdict]) -> dict[str, Any]:
+def _keep_rejected(run: Run, attempt: Attempt, generated: Record, seen: Iterable[pa.Table]) -> None:
+    """Copy the traces of what was dropped; they lie in the order of the generations."""
+    lost = pa.chunked_array([pc.not_equal(each["reason"], KEPT).combine_chunks() for each in seen], "bool")
+    start = 0
+    with attempt.writer("traces", schema(Trace)) as traces:
+        for each in run.ledger.tables(generated, "traces"):
+            traces.write(each.filter(lost.slice(start, each.num_rows)))
+            start += each.num_rows
+
+
+def task_signs(config: Config, seen: Iterable[pa.Table]) -> dict[str, Signs]:
+    """The signs of each task, from the columns of all verdicts."""
+    columns = pa.concat_tables([sign_columns(schema(Verdict).empty_table()), *seen])
     return {
-        name: signs([v for v in verdicts if v.input.task == name], task.direct_samples)
+        name: signs(columns.filter(pc.equal(columns["task"], name)), task.direct_samples)
         for name, task in config.tasks.items()
     }
 
 
 def curate_table(generations: pa.Table, config: Config) -> pa.Table:
+    """Tables of `Generation` to tables of `Verdict`, row for row."""
     verdicts = []
     for row in rows(generations, Generation):
         task = config.tasks[row.input.task]

@@ -3,10 +3,13 @@
 from collections import Counter
 from dataclasses import replace
 
+import pyarrow as pa
+
+from s2d_loop.curate.signs import sign_columns
 from s2d_loop.errors import BadInputError, S2DError
 from s2d_loop.generate import distillation_plans
 from s2d_loop.ledger import Attempt, Counts, Record
-from s2d_loop.records import RECORDED, Generation, Input, Trace, Verdict, rows, schema, table
+from s2d_loop.records import RECORDED, Generation, Input, Trace, rows, schema, table
 from s2d_loop.stages.curate import curate_table, task_signs
 from s2d_loop.stages.engines import generated, serve
 from s2d_loop.stages.run import Balance, Run
@@ -26,12 +29,12 @@ def probe(run: Run, attempt: Attempt, claimed: Record) -> Balance:
     chosen = [x for each in first.values() for x in each]
     serve(run, run.teacher(attempt.iteration)[1])
     with run.progress.stage(attempt.iteration, "probe", len(chosen)) as progress:
-        verdicts: list[Verdict] = []
+        verdicts: list[pa.Table] = []
         for each in generated(run, [table(chosen, Input)], distillation_plans(config)):
-            verdicts += rows(curate_table(each, config), Verdict)
+            verdicts.append(curate_table(each, config))
             progress.advance(each.num_rows)
             run.safe_point()
-    found = task_signs(config, verdicts)
+    found = task_signs(config, map(sign_columns, verdicts))
     floor = config.generate.min_kept_share
     poor = {task: s for task, s in found.items() if s["inputs"] and s["kept_share"] < floor}
     if poor:
@@ -45,8 +48,8 @@ def probe(run: Run, attempt: Attempt, claimed: Record) -> Balance:
             + "\n".join(lines)
             + "\nNothing more was spent. Check the task's method and parser, or lower the floor."
         )
-    attempt.write("verdicts", table(verdicts, Verdict))
-    return Counts(len(verdicts), len(verdicts)), {"by_task": found}
+    attempt.write("verdicts", pa.concat_tables(verdicts))
+    return Counts(len(chosen), len(chosen)), {"by_task": found}
 
 
 def generate(run: Run, attempt: Attempt, claimed: Record) -> Balance:

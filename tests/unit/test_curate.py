@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from s2d_loop.config.tree import CurateConfig, UscConfig
 from s2d_loop.curate import judge
 from s2d_loop.curate.judge import REASONS, curate
-from s2d_loop.curate.signs import signs
+from s2d_loop.curate.signs import sign_columns, signs
 from s2d_loop.curate.vote import LOW_SHARE, NO_MAJORITY, NO_PARSABLE_ANSWER, TIE, Rule, decide
 from s2d_loop.records import KEPT, Generation, Input, Message, Sample, Selection, Twin, Votes, rows, table
 from s2d_loop.records import Verdict as VerdictRecord
@@ -227,8 +227,12 @@ def test_a_verdict_is_whole_and_repeats(
 # Signs
 
 
+def of(verdicts, direct_samples=0):
+    return signs(sign_columns(table(verdicts, VerdictRecord)), direct_samples)
+
+
 def test_signs_of_nothing():
-    found = signs([])
+    found = of([])
     assert (found["inputs"], found["kept"], found["kept_share"], found["dropped"]) == (0, 0, 0.0, {})
     assert found["agreement"] is found["entropy"] is found["top_answer_share"] is None
 
@@ -242,7 +246,7 @@ def test_signs_of_a_round():
         curate(generation(["No", "?", "?", "?"], ["Yes", "?"], number=3), TASK, config, 0),
         curate(generation([], error="lost", number=4), TASK, config, 0),
     ]
-    found = signs(verdicts, direct_samples=2)
+    found = of(verdicts, direct_samples=2)
     assert (found["inputs"], found["kept"], found["kept_share"]) == (5, 3, 0.6)
     assert found["dropped"] == {"generation_failed": 1, "tie": 1}
     assert found["inputs"] == found["kept"] + sum(found["dropped"].values())
@@ -252,13 +256,13 @@ def test_signs_of_a_round():
     assert (found["distinct_answers"], found["top_answer_share"]) == (2, pytest.approx(2 / 3))
     assert found["unparsable_share"] == pytest.approx(3 / 16)
     assert (found["tokens_per_input"], found["direct_tokens_per_answer"]) == (40, 3)
-    assert signs(verdicts)["direct_tokens_per_answer"] is None
+    assert of(verdicts)["direct_tokens_per_answer"] is None
 
 
 def test_collapse_shows():
     """One answer for everything: full self-agreement, no entropy, one answer on top."""
     verdicts = [curate(generation(["Yes"] * 4, number=n), TASK, CurateConfig(), 0) for n in range(5)]
-    found = signs([replace(v) for v in verdicts])
+    found = of(verdicts)
     assert (found["self_agreement"], found["entropy"], found["top_answer_share"]) == (1, 0, 1)
 
 
