@@ -96,6 +96,10 @@ def point_at(run: Run, trained: Record) -> None:
 def sweep_traces(run: Run, generated: Record) -> None:
     """Remove the traces of kept inputs once `curate` has copied those of the rejected."""
     if run.config.traces.keep != "all":
-        for file in generated.files:
-            if file.table == "traces":
-                run.ledger.store.remove(file.path)
+        paths = [file.path for file in generated.files if file.table == "traces"]
+        paths = [path for path in paths if not run.ledger.swept(path)]
+        if paths:
+            # Named before they go, so that what was let go can be told from what was lost.
+            run.ledger.append("swept", facts={"paths": paths})
+        for path in paths:
+            run.ledger.store.remove(path)

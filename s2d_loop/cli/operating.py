@@ -6,6 +6,7 @@ import typer
 
 from s2d_loop.cli.app import Json, RunDir, app
 from s2d_loop.cli.opening import open_view
+from s2d_loop.errors import BadInputError, ExitCode
 
 
 @app.command()
@@ -19,3 +20,19 @@ def status(run: RunDir, as_json: Json = False) -> None:
         typer.echo(json.dumps(shown.status(view), indent=2))
     else:
         shown.print_status(open_console(), view)
+
+
+@app.command()
+def doctor(run: RunDir, as_json: Json = False) -> None:
+    """Check everything that a run promises: counts, ids, lineage, checksums.
+
+    Exit codes: 0 clean, 1 something was found, 2 there is no run.
+    """
+    from s2d_loop import doctor as checks
+
+    try:
+        checkup = checks.examine(run)
+    except checks.NotThereError as error:
+        raise BadInputError(str(error)) from error
+    typer.echo(checks.as_json(checkup) if as_json else checks.as_text(checkup))
+    raise typer.Exit(ExitCode.FAILED if checkup.findings else ExitCode.DONE)

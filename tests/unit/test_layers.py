@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "s2d_loop"
 
 # Lower layers first; a module imports from its own layer and those before it only.
 LAYERS = [
-    {"arrow", "errors", "records", "recorded", "clock", "paths", "plugins", "scaffold"},
+    {"arrow", "errors", "records", "recorded", "clock", "paths", "plugins", "scaffold", "doctor"},
     {"config"},
     {"store", "commits", "ledger", "weights"},
     {"stop", "versions", "stacks", "logs"},
@@ -75,6 +75,19 @@ def test_imports_go_down_the_layers_only(path: Path) -> None:
 
 def test_every_module_has_a_layer() -> None:
     assert {p.relative_to(PACKAGE).parts[0].removesuffix(".py") for p in modules()} <= set(RANK)
+
+
+def test_what_checks_a_run_shares_no_code_with_what_makes_one() -> None:
+    """The doctor reads the formats by itself: a mistake in the loop's code can't hide itself there."""
+    allowed = {*sys.stdlib_module_names, "pyarrow", "fsspec"}
+    for path in (PACKAGE / "doctor").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            foreign = [
+                n for n in names if n.split(".")[0] not in allowed and not n.startswith("s2d_loop.doctor")
+            ]
+            assert not foreign, f"{path.name} imports {foreign}"
 
 
 def test_the_pure_modules_import_neither_ray_nor_vllm_nor_torch() -> None:

@@ -1,0 +1,174 @@
+"""The ledger: every record whole, in order, and of a format that is known here."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from s2d_loop.doctor.findings import ALTERED, RESTORE, Check
+from s2d_loop.doctor.root import Root, inside, read
+
+FORMAT = 2
+_NAME = re.compile(r"ledger/(\d{8})\.json")
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "seq": int,
+    "kind": str,
+    "iteration": int,
+    "stage": str,
+    "attempt": str,
+    "time": str,
+    "seconds": (int, float),
+    "counts": dict,
+    "files": list,
+    "facts": dict,
+    "nonce": str,
+    "prev": str,
+    "format": int,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A committed table."""
+
+    table: str
+    path: str
+    rows: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record of the ledger; `path` is its own file."""
+
+    path: str
+    seq: int
+    kind: str
+    iteration: int
+    stage: str
+    attempt: str
+    into: int
+    out: int
+    dropped: Mapping[str, int]
+    files: tuple[File, ...]
+    facts: Mapping[str, Any]
+
+    @property
+    def where(self) -> str:
+        """The record as a person names it."""
+        return f"{self.stage} of round {self.iteration}" if self.stage else self.kind
+
+    def tables(self, name: str) -> list[File]:
+        return [file for file in self.files if file.table == name]
+
+
+def read_ledger(root: Root, check: Check) -> list[Entry]:
+    """The records up to the first that is damaged: what stands behind it can't be trusted."""
+    entries: list[Entry] = []
+    head = ""
+    while (data := read(root, path := record_path(len(entries) + 1))) is not None:
+        check.looked += 1
+        try:
+            entries.append(entry_of(path, data, len(entries) + 1, head))
+        except DamagedError as damage:
+            check.found(path, str(damage), damage.remedy)
+            break
+        head = hashlib.sha256(data).hexdigest()
+    if not entries and not check.findings:
+        check.found(record_path(1), "is missing: there is no ledger", RESTORE)
+    _behind(root, check, len(entries) + 1 + bool(check.findings))
+    return entries
+
+
+def record_path(seq: int) -> str:
+    return f"ledger/{seq:08d}.json"
+
+
+class DamagedError(Exception):
+    """What is wrong with a record, and what to do about it."""
+
+    def __init__(self, what: str, remedy: str = RESTORE) -> None:
+        super().__init__(what)
+        self.remedy = remedy
+
+
+def _behind(root: Root, check: Check, following: int) -> None:
+    """Records that stand behind a gap, which a reader would never see."""
+    beyond = []
+    for path, _ in root.files():
+        name = _NAME.fullmatch(path)
+        if name and int(name[1]) >= following:
+            beyond.append(path)
+    if beyond:
+        missing = record_path(following - 1 if check.findings else following)
+        what = "is missing or damaged" if check.findings else "is missing"
+        check.found(beyond[0], f"{len(beyond)} records stand behind {missing}, which {what}", RESTORE)
+
+
+def _record(data: bytes) -> dict[str, Any]:
+    """The record in its envelope: byte for byte what writing it again would give."""
+    try:
+        envelope = json.loads(data)
+        record = envelope["record"]
+        number = 1 if isinstance(record, str) else record["format"]
+        intact = hashlib.sha256(canonical(record)).hexdigest() == envelope["sha256"]
+        same = canonical({"record": record, "sha256": envelope["sha256"]}) == data
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedError(f"is damaged: it isn't a record ({type(error).__name__}: {error})") from error
+    if type(number) is int and number < FORMAT:
+        raise DamagedError(
+            f"has format {number}, which is older than the {FORMAT} that is known here",
+            "check the run with the version that wrote it",
+        )
+    if not intact:
+        raise DamagedError("is damaged: its checksum is wrong")
+    if number != FORMAT:
+        raise DamagedError(
+            f"has format {number}, which is newer than the {FORMAT} that is known here",
+            "check the run with the version that wrote it",
+        )
+    if not same:
+        raise DamagedError("is damaged: its bytes aren't those that were written")
+    return dict(record)
+
+
+def canonical(value: Any) -> bytes:
+    """The one way in which a value is written."""
+    return json.dumps(value, sort_keys=True).encode()
+
+
+def entry_of(path: str, data: bytes, seq: int, prev: str) -> Entry:
+    """The record in a file's bytes, which must be number `seq` and follow `prev`; DamagedError otherwise."""
+    record = _record(data)
+    wrong = [
+        name
+        for name, kind in _FIELDS.items()
+        if not isinstance(record.get(name), kind) or isinstance(record[name], bool)
+    ]
+    if wrong:
+        raise DamagedError(f"isn't a record: {', '.join(wrong)} missing or of another type", ALTERED)
+    if (record["seq"], record["prev"]) != (seq, prev):
+        raise DamagedError("doesn't follow the record before it", ALTERED)
+    try:
+        counts = record["counts"]
+        files = tuple(File(**{name: each[name] for name in File.__slots__}) for each in record["files"])
+        for file in files:
+            inside(file.path)
+        numbers = [counts["in"], counts["out"], *counts["dropped"].values()]
+        numbers += [n for file in files for n in (file.rows, file.size)]
+        if any(type(n) is not int or n < 0 for n in numbers):
+            raise ValueError("a count that is no count")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DamagedError(f"holds what no record of a run holds: {error}", ALTERED) from error
+    return Entry(
+        path=path,
+        into=counts["in"],
+        out=counts["out"],
+        dropped=counts["dropped"],
+        files=files,
+        facts=record["facts"],
+        **{name: record[name] for name in ("seq", "kind", "iteration", "stage", "attempt")},
+    )

@@ -1,0 +1,36 @@
+"""The order of a checkup."""
+
+from s2d_loop.doctor.chain import read_ledger
+from s2d_loop.doctor.files import check_files
+from s2d_loop.doctor.findings import Checkup
+from s2d_loop.doctor.lineage import check_rows
+from s2d_loop.doctor.root import open_root
+from s2d_loop.doctor.rows import Rows
+from s2d_loop.doctor.story import Story, check_story
+from s2d_loop.doctor.strays import check_strays
+from s2d_loop.doctor.weights import check_weights
+
+
+def examine(uri: str) -> Checkup:
+    """Check every promise of the run in a directory or at a URI.
+
+    Raises:
+        NotThereError: there is no run.
+    """
+    root = open_root(uri)
+    checkup = Checkup(root.uri)
+    with checkup.check("ledger unbroken", "records") as check:
+        story = Story(())
+        story = Story(read_ledger(root, check))
+    check_story(checkup, story)
+    intact = check_files(checkup, root, story)
+    rows = Rows(root, story, intact)
+    try:
+        with checkup.check("tables read", "rows") as check:
+            check.looked = rows.load()
+        check_rows(checkup, rows)
+    finally:
+        rows.close()
+    check_weights(checkup, root, story)
+    check_strays(checkup, root, story)
+    return checkup
