@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from s2d_loop.config import Config, SamplingConfig, TaskConfig
+from s2d_loop.curate.stopping import is_decided, is_likely, samples_needed
+from s2d_loop.curate.vote import Rule
 from s2d_loop.errors import RequestError, S2DError
 from s2d_loop.recorded import Record, Recording, read_records, recording_of
 from s2d_loop.records import (
@@ -49,6 +51,23 @@ class Usc:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """The vote that sampling may stop for: for certain, or with `risk` of having stopped too soon."""
+
+    vote: Rule
+    min_share: float
+    risk: float | None
+
+    def more(self, answers: Sequence[str | None], budget: int) -> int:
+        """How many samples to draw next; 0 once the vote is decided."""
+        if is_decided(answers, budget, self.vote, self.min_share):
+            return 0
+        if self.risk is not None and answers and is_likely(answers, self.risk):
+            return 0
+        return samples_needed(answers, budget, self.vote, self.min_share)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What to ask the model about each input of one task.  Plain data, so it travels to the runners."""
 
@@ -62,6 +81,8 @@ class Plan:
     seed: int
     perturbations: tuple[str, ...] = ()
     direct_samples: int = 0
+    stop: "Stop | None" = None
+    """When sampling ends early; None draws every sample."""
     usc: Usc | None = None
     """How a sample is selected, where the filter is universal self-consistency."""
     recorded: Recording | None = None
@@ -117,6 +138,7 @@ def _teacher(name: str, task: TaskConfig, seed: int, records: Sequence[Record]) 
         perturbations=tuple(task.curate.perturbations),
         direct_samples=task.direct_samples,
         usc=_usc(task) if task.curate.filter == "usc" else None,
+        stop=_stop(task),
     )
     if task.distill == "system1":
         # The paper's baseline: the same number of samples and the same filter, without the program.
@@ -141,6 +163,15 @@ def _system2(name: str, task: TaskConfig, seed: int) -> Plan:
 
 def _usc(task: TaskConfig) -> Usc:
     return Usc(sampling=_sampling(task.curate.usc.sampling), fewer=task.curate.usc.fewer_samples)
+
+
+def _stop(task: TaskConfig) -> Stop | None:
+    """Only a vote can be decided early: a selection and a random choice are among all samples."""
+    method = task.method
+    if task.curate.filter != "vote" or method.stop == "never":
+        return None
+    risk = method.stop_risk if method.stop == "likely" else None
+    return Stop(task.curate.vote, task.curate.min_share, risk)
 
 
 def _sampling(config: SamplingConfig) -> Sampling:
@@ -214,6 +245,7 @@ async def _generate(x: Input, plan: Plan, call_model: CallModel) -> Generation:
         num_tokens=run.num_tokens,
         num_direct_tokens=direct_run.num_tokens,
         error=None,
+        budget=run.budget,
     )
 
 
@@ -224,6 +256,7 @@ class _Run:
     samples: tuple[Sample, ...]
     calls: list[Call]
     replies: list[Reply]
+    budget: int
 
     @property
     def num_tokens(self) -> int:
@@ -241,15 +274,29 @@ class _Run:
 
 async def _sample(x: Input, plan: Plan, call_model: CallModel, shared: Shared) -> _Run:
     program = load_method(plan.method)
-    llms = [RecordingLLM(x, plan, number, call_model, shared) for number in range(plan.samples)]
-    # A task group, not gather: when one call fails, the others of a lost row must not go on costing.
-    async with asyncio.TaskGroup() as group:
-        runs = [group.create_task(program(x, llm, **plan.options)) for llm in llms]
-    outputs = [run.result() for run in runs]
+    parse = load_task(plan.parser).parse
+    llms: list[RecordingLLM] = []
+    samples: list[Sample] = []
+    per_run, more = 1, plan.samples
+    if plan.stop is not None:
+        more = plan.stop.more([], plan.samples)
+    while more:
+        wave = [RecordingLLM(x, plan, len(llms) + n, call_model, shared) for n in range(more)]
+        # A task group, not gather: when one call fails, the others of a lost row must not go on costing.
+        async with asyncio.TaskGroup() as group:
+            runs = [group.create_task(program(x, llm, **plan.options)) for llm in wave]
+        outputs = [as_samples(run.result()) for run in runs]
+        llms += wave
+        samples += [sample for output in outputs for sample in output]
+        per_run, left, more = max(1, len(outputs[0])), plan.samples - len(llms), 0
+        if left and plan.stop is not None:
+            answers = [parse(sample.text) if sample.finished else None for sample in samples]
+            more = min(left, -(-plan.stop.more(answers, len(samples) + left * per_run) // per_run))
     return _Run(
-        samples=tuple(sample for output in outputs for sample in as_samples(output)),
+        samples=tuple(samples),
         calls=[call for llm in llms for call in llm.calls],
         replies=[reply for llm in llms for reply in llm.replies],
+        budget=len(samples) + (plan.samples - len(llms)) * per_run,
     )
 
 

@@ -169,7 +169,7 @@ class Generation:
     every System 2 call for this input, twins excluded; each token counts once.  `selection` is there
     where the filter is universal self-consistency.
     `error` names why an input failed; such a row has no samples, and `failure` is what it is dropped
-    for.  `weights` are those of the engine that answered; `RECORDED` where a recording gave every
+    for.  `budget` is how many samples there would have been, had the vote not been decided before.  `weights` are those of the engine that answered; `RECORDED` where a recording gave every
     System 2 reply.
     """
 
@@ -186,6 +186,7 @@ class Generation:
     error: str | None
     selection: Selection | None = None
     failure: str = ""
+    budget: int = 0
 
 
 @dataclass(frozen=True, slots=True)

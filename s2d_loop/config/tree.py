@@ -176,6 +176,11 @@ class MethodConfig(Tree):
     sampling: SamplingConfig = SamplingConfig()
     steps: dict[str, SamplingConfig] = {}
     """Sampling of single steps, by the step's name in the program."""
+    stop: Literal["exact", "likely", "never"] = "exact"
+    """When sampling for a vote ends before all samples: once nothing can change its verdict, once its leader
+    is likely enough (`stop_risk`), or never."""
+    stop_risk: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    """With `likely`, the probability that the leader is not the one that more samples would confirm."""
     recorded_steps: list[str] | None = None
     """Steps that `generate.recorded` answers, and nothing else; those that it holds unless given."""
 

@@ -52,7 +52,7 @@ def curate(generation: Generation, task: Task, config: CurateConfig, run_seed: i
     always the first or the shortest would teach a style that nobody chose.
     """
     answers = _parsed(generation.samples, task)
-    vote = decide(answers, config.vote, config.min_share, run_seed, generation.input.id)
+    vote = decide(answers, config.vote, config.min_share, run_seed, generation.input.id, generation.budget)
     rng = random.Random(digest(str(run_seed), generation.input.id, "target"))
     twins: tuple[Pair, ...] = ()
     if generation.error is not None:
@@ -163,7 +163,7 @@ def _perturbed(
     pairs = []
     for name in config.perturbations:
         said = _parsed(twins[name].samples, task)
-        own = decide(said, config.vote, 0.0, run_seed, f"{generation.input.id}~{name}")
+        own = decide(said, config.vote, 0.0, run_seed, f"{generation.input.id}~{name}", generation.budget)
         meant = None if own.answer is None else task.perturbations[name].answer(own.answer)
         if meant != answer:
             return PERTURBATION_DISAGREES, ()

@@ -58,23 +58,30 @@ class Decision:
 
 
 def decide(
-    answers: Sequence[str | None], rule: Rule, min_share: float, run_seed: int, input_id: str
+    answers: Sequence[str | None],
+    rule: Rule,
+    min_share: float,
+    run_seed: int,
+    input_id: str,
+    budget: int | None = None,
 ) -> Decision:
     """Vote.
 
     Args:
         answers: one for each sample; None is a sample that was cut off or can't be parsed.  It can't
             win, but counts among all samples, of which a majority or `min_share` is a part.
+        budget: how many samples there would have been; more than `answers` where sampling stopped
+            because the vote was decided (`stopping.py`).
         run_seed: with `input_id` the seed of a random tie break, so that a rerun agrees.
     """
     # In an order of their own, whatever order the samples came in.
     counts = sorted(Counter(a for a in answers if a is not None).items(), key=lambda c: (-c[1], c[0]))
     votes = tuple(Votes(answer, count) for answer, count in counts)
-    reason, winner = _elect(votes, len(answers), rule, digest(str(run_seed), input_id, TIE))
-    decision = Decision(reason, winner, votes, len(answers))
-    if winner is not None and decision.share < min_share:
-        return Decision(LOW_SHARE, winner, votes, len(answers))
-    return decision
+    whole = max(len(answers), budget or 0)
+    reason, winner = _elect(votes, whole, rule, digest(str(run_seed), input_id, TIE))
+    if winner is not None and votes[0].count < min_share * whole:
+        reason = LOW_SHARE
+    return Decision(reason, winner, votes, len(answers))
 
 
 def _elect(votes: Sequence[Votes], num_samples: int, rule: Rule, seed: str) -> tuple[str, str | None]:

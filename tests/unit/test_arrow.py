@@ -2,6 +2,7 @@
 
 import types
 import typing
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -48,3 +49,12 @@ def test_a_table_without_a_field_gives_its_default_or_is_refused() -> None:
     assert [each.group for each in rows(whole.drop_columns(["group"]), Input)] == [""]
     with pytest.raises(KeyError, match="task"):
         list(rows(whole.drop_columns(["task"]), Input))
+
+
+def test_what_may_be_missing_goes_through_parquet(tmp_path: Path) -> None:
+    """Parquet refuses a null in a field that must be there, even inside a record that isn't."""
+    x = Input("s:f#0", "t", (), "00")
+    row = Generation(x, "w", "p", (), (), (), (), 0, 0, 0, None, selection=None)
+    whole = pa.concat_tables([table([row], Generation), table([row, row], Generation)]).combine_chunks()
+    pq.write_table(whole, tmp_path / "t.parquet")
+    assert list(rows(pq.read_table(tmp_path / "t.parquet"), Generation)) == [row] * 3

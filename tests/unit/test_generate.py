@@ -7,7 +7,7 @@ import pytest
 
 from s2d_loop.config import Config
 from s2d_loop.errors import EngineError, PromptTooLongError, RequestError
-from s2d_loop.generate import Plan, Usc, generate, system1_plans
+from s2d_loop.generate import Plan, Stop, Usc, generate, system1_plans
 from s2d_loop.records import Input, Message, Reply, Request, Sampling, Selection, content_hash
 
 QUESTION = 'Take the last letters of the words in "Edgar Bob" and concatenate them.'
@@ -198,3 +198,41 @@ def test_system_1_is_asked_as_configured() -> None:
     assert (plan().method, plan().options) == ("direct", {})
     few = plan(system1_method={"name": "direct_few_shot", "options": {"examples": "e.jsonl"}})
     assert (few.method, few.options, few.samples) == ("direct_few_shot", {"examples": "e.jsonl"}, 1)
+
+
+class Voter:
+    """Every final answer is the same, so a vote of eight is decided after five."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = answers
+        self.asked = 0
+
+    async def __call__(self, request: Request) -> Reply:
+        answer = self.answers[self.asked % len(self.answers)]
+        self.asked += 1
+        return Reply(f'"{answer}"', num_tokens=1, weights="w")
+
+
+VOTE = replace(
+    PLAN, method="direct", options={}, samples=8, perturbations=(), stop=Stop("unique_plurality", 0.0, None)
+)
+
+
+async def test_sampling_ends_once_the_vote_is_decided() -> None:
+    row = await generate(X, VOTE, Voter("nb"))
+    assert len(row.samples) == 5
+    assert row.budget == 8
+    row = await generate(X, replace(VOTE, stop=None), Voter("nb"))
+    assert len(row.samples) == row.budget == 8
+
+
+async def test_sampling_goes_on_while_the_vote_is_open() -> None:
+    row = await generate(X, VOTE, Voter("nb", "xx"))
+    assert len(row.samples) == row.budget == 8
+
+
+async def test_samples_come_in_runs_where_a_run_gives_several() -> None:
+    plan = replace(PLAN, samples=8, options={"prompt": "last_letters", "answers": 8}, perturbations=())
+    row = await generate(X, replace(plan, stop=VOTE.stop), Voter("nb"))
+    assert len(row.samples) == 5 * 8
+    assert row.budget == 64

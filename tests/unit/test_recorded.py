@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from s2d_loop.config import CurateConfig
+from s2d_loop.config import Config, CurateConfig
 from s2d_loop.curate.judge import NOT_RECORDED, REASONS, curate
 from s2d_loop.errors import BadInputError, S2DError
 from s2d_loop.generate import Plan, distillation_plans, generate
@@ -253,11 +253,18 @@ def config_with(folder: Path, pairs: list[tuple[str, str]], **changes: object): 
     return letters_config(folder, generate__recorded=[path], run__iterations=1, **changes)
 
 
+def all_samples(config: Config) -> Config:
+    """The same without stopping once the vote is decided."""
+    task = config.tasks["letters"]
+    drawn = task.model_copy(update={"method": task.method.model_copy(update={"stop": "never"})})
+    return config.model_copy(update={"tasks": {"letters": drawn}})
+
+
 def test_a_run_on_a_recording_counts_what_is_missing(tmp_path: Path) -> None:
     stream = words(1, 30)
     write_questions(tmp_path / "stream.jsonl", stream)
     write_questions(tmp_path / "heldout.jsonl", words(2, 20))
-    config = config_with(tmp_path, stream[:20], traces__keep="all")
+    config = all_samples(config_with(tmp_path, stream[:20], traces__keep="all"))
     check_recorded(config)
     run = scripted_run(config)
     run_loop(run)
