@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from s2d_loop.config import Config, TaskConfig
+from s2d_loop.curate.language import check_languages
 from s2d_loop.errors import BadInputError
 from s2d_loop.generate import distillation_plans
 from s2d_loop.paths import resolve
@@ -71,6 +72,8 @@ def check(config: Config) -> Checked:
             load_method(one.name, one.options, key="system1_method")
         with _collecting(problems, f"tasks.{name}."):
             load_task(task.parser, task.curate.perturbations)
+        with _collecting(problems, f"tasks.{name}."):
+            check_languages(task.curate.languages)
         with _collecting(problems, f"tasks.{name}.heldout: "):
             heldout[name] = _check_heldout(name, task)
     with _collecting(problems):

@@ -216,6 +216,9 @@ class CurateConfig(Tree):
     """A target shorter than this is dropped; 0 turns the filter off."""
     max_characters: PositiveInt | None = None
     """A target longer than this is dropped."""
+    languages: list[str] = []
+    """A target that is surely in another language than these (ISO 639 codes, such as `en`) is dropped; none
+    turns the filter off."""
 
     @model_validator(mode="after")
     def _twins_that_train_must_agree(self) -> "CurateConfig":

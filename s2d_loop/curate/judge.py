@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from s2d_loop.config.tree import CurateConfig
+from s2d_loop.curate.language import in_other_language
 from s2d_loop.curate.vote import LOW_SHARE, NO_MAJORITY, NO_PARSABLE_ANSWER, TIE, Decision, decide
 from s2d_loop.errors import NotRecordedError, RequestError
 from s2d_loop.records import KEPT, Generation, Pair, Sample, Verdict, digest
@@ -25,6 +26,7 @@ SELECTION_UNREADABLE = "selection_unreadable"
 ANSWER_NOT_LEARNED = "answer_not_learned"
 TOO_SHORT = "too_short"
 TOO_LONG = "too_long"
+OTHER_LANGUAGE = "other_language"
 
 REASONS = (
     GENERATION_FAILED,
@@ -41,6 +43,7 @@ REASONS = (
     ANSWER_NOT_LEARNED,
     TOO_SHORT,
     TOO_LONG,
+    OTHER_LANGUAGE,
 )
 """Every reason for which an input is dropped."""
 
@@ -130,7 +133,7 @@ def _whole(samples: Sequence[Sample], answers: Sequence[str | None], number: int
 
 
 def _target(chosen: Choice, task: Task, config: CurateConfig) -> Choice:
-    """What is learned, if its length is within bounds."""
+    """What is learned, if its length and its language are within bounds."""
     text = chosen.text
     if config.target == "answer":
         if chosen.answer is None:
@@ -141,6 +144,8 @@ def _target(chosen: Choice, task: Task, config: CurateConfig) -> Choice:
         return replace(chosen, reason=TOO_SHORT)
     if config.max_characters is not None and len(text) > config.max_characters:
         return replace(chosen, reason=TOO_LONG)
+    if config.languages and in_other_language(text, config.languages):
+        return replace(chosen, reason=OTHER_LANGUAGE)
     return replace(chosen, text=text)
 
 

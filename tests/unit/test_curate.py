@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from s2d_loop.config.tree import CurateConfig, UscConfig
 from s2d_loop.curate import judge
 from s2d_loop.curate.judge import REASONS, curate
+from s2d_loop.curate.language import check_languages
 from s2d_loop.curate.signs import sign_columns, signs
 from s2d_loop.curate.vote import LOW_SHARE, NO_MAJORITY, NO_PARSABLE_ANSWER, TIE, Rule, decide
+from s2d_loop.errors import BadInputError
 from s2d_loop.records import KEPT, Generation, Input, Message, Sample, Selection, Twin, Votes, rows, table
 from s2d_loop.records import Verdict as VerdictRecord
 from s2d_loop.tasks.base import Perturbation
@@ -326,6 +328,31 @@ def test_a_target_outside_the_bounds_is_dropped():
     assert (
         curate(generation(["Yes, it is."]), TASK, CurateConfig(max_characters=4), 0).reason == judge.TOO_LONG
     )
+
+
+@pytest.mark.parametrize(
+    ("reply", "kept"),
+    [
+        ("Yes, the coin is still heads up after all.", True),
+        ("Ja, die Muenze liegt immer noch mit dem Kopf nach oben, yes.", False),
+        ("Да, монета всё ещё лежит орлом вверх: yes.", False),
+        ("yes", True),
+        ("**Yes** (4/4)", True),
+        ("yes = not tails(x)", True),
+    ],
+)
+def test_a_target_that_is_surely_in_another_language_is_dropped(reply: str, kept: bool):
+    row = generation([reply])
+    assert curate(row, TASK, CurateConfig(), 0).kept
+    verdict = curate(row, TASK, CurateConfig(languages=["en"]), 0)
+    assert verdict.reason == (KEPT if kept else judge.OTHER_LANGUAGE)
+    assert curate(row, TASK, CurateConfig(languages=["en", "de", "ru"]), 0).kept
+
+
+def test_a_language_that_nothing_could_be_in_is_refused():
+    check_languages(["en", "zh"])
+    with pytest.raises(BadInputError, match="'english' is no code"):
+        check_languages(["en", "english"])
 
 
 def test_what_the_model_selected_is_learned_verbatim():
