@@ -72,9 +72,13 @@ class Known:
 
 def content_keys(inputs: pa.Table) -> np.ndarray:
     """16 bytes for the task and content of each input: its content hash, shifted by the task's name."""
-    hashes = binascii.unhexlify("".join(inputs["content_hash"].to_pylist()))
     tasks = inputs["task"].combine_chunks().dictionary_encode()
-    salts = binascii.unhexlify("".join(digest(task) for task in tasks.dictionary.to_pylist()))
-    salt = np.frombuffer(salts, np.uint64).reshape(-1, 2)[tasks.indices.to_numpy(zero_copy_only=False)]
-    keys: np.ndarray = np.frombuffer(hashes, np.uint64).reshape(-1, 2) ^ salt
-    return keys.view("S16").ravel()
+    salts = digest_keys([digest(task) for task in tasks.dictionary.to_pylist()])
+    salt = salts[tasks.indices.to_numpy()].view(np.uint64)
+    keys: np.ndarray = digest_keys(inputs["content_hash"].to_pylist()).view(np.uint64) ^ salt
+    return keys.view("S16")
+
+
+def digest_keys(digests: list[str]) -> np.ndarray:
+    """Hex digests as keys of 16 bytes."""
+    return np.frombuffer(binascii.unhexlify("".join(digests)), "S16")

@@ -6,85 +6,120 @@ share of older ones.  Both are in TRL's prompt-completion form, so other trainer
 """
 
 import random
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from s2d_loop.config import PoolConfig
-from s2d_loop.records import Example, Message, Pair, Verdict, digest
+from s2d_loop.known import UNKNOWN, KeyIndex, digest_keys
+from s2d_loop.ledger import ROWS_PER_GROUP
+from s2d_loop.records import Example, digest, schema
 
 DUPLICATE = "duplicate"
 
 
-def new_examples(
-    verdicts: Iterable[Verdict], *, iteration: int, known: Iterable[str]
-) -> tuple[list[Example], Mapping[str, int]]:
-    """The examples that kept verdicts become, twins that train included, and the inputs dropped by reason.
+NEEDED = (
+    *(f"input.{name}" for name in ("id", "task", "messages", "content_hash")),
+    *("weights", "reason", "answer", "target", "share", "twins"),
+)
+"""The columns of verdicts that examples are made of."""
+_EXAMPLES = schema(Example)
+
+
+def new_examples(verdicts: pa.Table, *, iteration: int, known: KeyIndex) -> tuple[pa.Table, int]:
+    """The examples that kept verdicts become, twins that train included, and how many inputs are new.
 
     Args:
-        known: ids of the examples that are in the pool already.
+        known: ids of the examples that are in the pool already; those of new ones are added.
     """
-    ids = set(known)
-    examples: list[Example] = []
-    dropped: Counter[str] = Counter()
-    for verdict in verdicts:
-        x, target = verdict.input, verdict.target
-        assert verdict.kept and target is not None, f"{x.id}: only kept verdicts become examples"
-        example_id = digest(x.task, x.content_hash)
-        if example_id in ids:
-            dropped[DUPLICATE] += 1
-            continue
-        ids.add(example_id)
-        own = Pair("", x.messages, target, verdict.answer)
-        for pair in (own, *verdict.twins):
-            examples.append(
-                Example(
-                    id=digest(example_id, pair.name) if pair.name else example_id,
-                    input_id=x.id,
-                    task=x.task,
-                    prompt=pair.prompt,
-                    completion=(Message("assistant", pair.target),),
-                    answer=pair.answer,
-                    share=verdict.share,
-                    iteration=iteration,
-                    weights=verdict.weights,
-                )
-            )
-    return examples, dict(dropped)
+    x = verdicts["input"]
+    columns = (pc.struct_field(x, name).to_pylist() for name in ("task", "content_hash"))
+    ids = [digest(task, content) for task, content in zip(*columns, strict=True)]
+    keys = digest_keys(ids)
+    new = np.zeros(len(keys), bool)
+    new[np.unique(keys, return_index=True)[1]] = True
+    new &= known.find(keys) == UNKNOWN
+    known.add(keys[new], np.flatnonzero(new))
+    verdicts, ids = (
+        verdicts.filter(pa.array(new)),
+        [each for each, is_new in zip(ids, new, strict=True) if is_new],
+    )
+    own = _examples(ids, verdicts, pc.struct_field(verdicts["input"], "messages"), verdicts, iteration)
+    twins = verdicts["twins"].combine_chunks()
+    of, pairs = pc.list_parent_indices(twins), pa.Table.from_struct_array(twins.flatten())
+    names = pairs["name"].to_pylist()
+    twin_ids = [digest(ids[row], name) for row, name in zip(of.to_pylist(), names, strict=True)]
+    both = pa.concat_tables([own, _examples(twin_ids, verdicts.take(of), pairs["prompt"], pairs, iteration)])
+    # A twin follows its input.
+    order = np.argsort(np.concatenate([np.arange(len(ids)), of.to_numpy()]), kind="stable")
+    return both.take(pa.array(order)), len(ids)
 
 
-def training_rows(
-    new: Sequence[Example], old: Sequence[Example], config: PoolConfig, seed: int
-) -> list[Example]:
-    """The rows a round trains on, shuffled.
+def _examples(
+    ids: list[str], verdicts: pa.Table, prompts: pa.ChunkedArray, said: pa.Table, iteration: int
+) -> pa.Table:
+    """Examples of prompts and of the `target` and `answer` of `said`, row by row."""
+    rows = len(ids)
+    message = [pa.repeat("assistant", rows), said["target"].combine_chunks()]
+    completion = pa.StructArray.from_arrays(
+        message, fields=list(_EXAMPLES.field("completion").type.value_type)
+    )
+    columns = {
+        "id": pa.array(ids, pa.string()),
+        "input_id": pc.struct_field(verdicts["input"], "id"),
+        "task": pc.struct_field(verdicts["input"], "task"),
+        "prompt": prompts,
+        "completion": pa.ListArray.from_arrays(pa.array(range(rows + 1), pa.int32()), completion),
+        "answer": said["answer"],
+        "share": verdicts["share"],
+        "iteration": pa.repeat(iteration, rows),
+        "weights": verdicts["weights"],
+    }
+    return pa.Table.from_arrays([columns[name] for name in _EXAMPLES.names], schema=_EXAMPLES)
+
+
+def training_rows(tasks: np.ndarray, num_old: int, config: PoolConfig, seed: int) -> np.ndarray:
+    """Places in the pool of the rows that a round trains on, shuffled.
 
     Old examples fill `replay_share` of them, where there are enough.  Within new and old, tasks are
     balanced: a task that has fewer rows than its quota gives some of them more than once.
+
+    Args:
+        tasks: a number for the task of each example of the pool, the oldest first.
+        num_old: how many of them are from earlier rounds.
     """
     rng = random.Random(seed)
     share = config.replay_share
     room = config.max_examples
-    num_new = len(new) if room is None else min(len(new), round(room * (1 - share)) if old else room)
-    wanted_old = round(num_new * share / (1 - share)) if share < 1 else len(old)
-    num_old = min(len(old), wanted_old if room is None else min(wanted_old, room - num_new))
-    chosen = _draw(new, num_new, config.balance, rng) + _draw(old, num_old, config.balance, rng)
-    rng.shuffle(chosen)
-    return chosen
+    new = len(tasks) - num_old
+    take_new = new if room is None else min(new, round(room * (1 - share)) if num_old else room)
+    wanted = round(take_new * share / (1 - share)) if share < 1 else num_old
+    take_old = min(num_old, wanted if room is None else min(wanted, room - take_new))
+    old, fresh = np.split(np.arange(len(tasks)), [num_old])
+    drawn = [
+        _draw(part, tasks[part], n, config.balance, rng) for part, n in ((fresh, take_new), (old, take_old))
+    ]
+    chosen = np.concatenate(drawn)
+    shuffled: np.ndarray = chosen[rng.sample(range(len(chosen)), len(chosen))]
+    return shuffled
 
 
-def _draw(examples: Sequence[Example], count: int, balance: float, rng: random.Random) -> list[Example]:
-    by_task: dict[str, list[Example]] = defaultdict(list)
-    for example in examples:
-        by_task[example.task].append(example)
-    drawn: list[Example] = []
-    for task, quota in _quotas({task: len(each) for task, each in by_task.items()}, count, balance).items():
-        deck: list[Example] = []
-        while len(deck) < quota:
-            deck += rng.sample(by_task[task], len(by_task[task]))
-        drawn += deck[:quota]
-    return drawn
+def _draw(
+    places: np.ndarray, tasks: np.ndarray, count: int, balance: float, rng: random.Random
+) -> np.ndarray:
+    names, sizes = np.unique(tasks, return_counts=True)
+    quotas = _quotas(dict(zip(names.tolist(), sizes.tolist(), strict=True)), count, balance)
+    drawn = [places[:0]]
+    for task, quota in quotas.items():
+        mine = places[tasks == task]
+        whole, rest = divmod(quota, len(mine))
+        drawn += [np.tile(mine, whole), mine[rng.sample(range(len(mine)), rest)]]
+    return np.concatenate(drawn)
 
 
-def _quotas(sizes: Mapping[str, int], count: int, balance: float) -> dict[str, int]:
+def _quotas(sizes: Mapping[int, int], count: int, balance: float) -> dict[int, int]:
     """Split `count` over tasks in proportion to size ** balance, by largest remainders."""
     weights = {task: size**balance for task, size in sizes.items()}
     total = sum(weights.values())
@@ -96,6 +131,29 @@ def _quotas(sizes: Mapping[str, int], count: int, balance: float) -> dict[str, i
     for task in rest[: count - sum(quotas.values())]:
         quotas[task] += 1
     return quotas
+
+
+def gather(parts: Iterable[tuple[int, Iterable[pa.Table]]], places: np.ndarray) -> Iterator[pa.Table]:
+    """The rows at `places` of a sequence of parts, in the order of `places`, some thousand at a time.
+
+    Args:
+        parts: how many rows a part has, and its tables; a part that no place is in is not read.
+    """
+    distinct, order = np.unique(places, return_inverse=True)
+    found = [_EXAMPLES.empty_table()]
+    start = 0
+    for size, tables in parts:
+        end = start + size
+        if np.searchsorted(distinct, start) == np.searchsorted(distinct, end):
+            start = end
+            continue
+        for each in tables:
+            low, high = np.searchsorted(distinct, [start, start + each.num_rows])
+            found.append(each.take(pa.array(distinct[low:high] - start)))
+            start += each.num_rows
+    whole = pa.concat_tables(found).combine_chunks()
+    for first in range(0, len(order), ROWS_PER_GROUP):
+        yield whole.take(pa.array(order[first : first + ROWS_PER_GROUP]))
 
 
 def card(

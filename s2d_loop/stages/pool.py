@@ -1,12 +1,17 @@
 """Adds what was kept to the pool, and chooses the rows that train."""
 
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from s2d_loop import pool as pool_rules
+from s2d_loop.known import KeyIndex, digest_keys
 from s2d_loop.ledger import Attempt, Counts, Record
-from s2d_loop.records import RECORDED, Example, Verdict, rows, source_of, table
+from s2d_loop.records import KEPT, RECORDED, Example, schema, source_of
 from s2d_loop.stages.run import Balance, Run
 from s2d_loop.versions import as_ranges
 
@@ -14,43 +19,83 @@ from s2d_loop.versions import as_ranges
 def pool(run: Run, attempt: Attempt, curated: Record) -> Balance:
     """Add this round's examples to the pool and choose the rows that train."""
     earlier = [r for r in run.ledger.stages("pool") if r.iteration < attempt.iteration]
-    old = [e for r in earlier for e in rows(run.ledger.tables(r, "examples"), Example)]
-    kept = [v for v in rows(run.ledger.tables(curated, "verdicts"), Verdict) if v.kept]
-    with run.progress.stage(attempt.iteration, "pool", len(kept)) as progress:
-        new, dropped = pool_rules.new_examples(kept, iteration=attempt.iteration, known=(e.id for e in old))
-        chosen = pool_rules.training_rows(new, old, run.config.pool, run.config.run.seed + attempt.iteration)
-        progress.advance(len(kept))
-    attempt.write("examples", table(new, Example))
-    attempt.write("training", table(chosen, Example))
-    replayed = sum(e.iteration < attempt.iteration for e in chosen)
+    names = list(run.config.tasks)
+    known, tasks = KeyIndex(), [np.zeros(0, int)]
+    for record in earlier:
+        for each in run.ledger.tables(record, "examples", ["id", "task"]):
+            known.add(digest_keys(each["id"].to_pylist()), np.arange(each.num_rows))
+            tasks.append(_numbers(each["task"], names))
+    num_old = sum(map(len, tasks))
+    new: list[pa.Table] = []
+    added = 0
+    with (
+        run.progress.stage(attempt.iteration, "pool", curated.counts.out) as progress,
+        attempt.writer("examples", schema(Example)) as examples,
+    ):
+        for each in run.ledger.tables(curated, "verdicts", pool_rules.NEEDED):
+            kept = each.filter(pc.equal(each["reason"], KEPT))
+            made, inputs = pool_rules.new_examples(kept, iteration=attempt.iteration, known=known)
+            examples.write(made)
+            new.append(made)
+            tasks.append(_numbers(made["task"], names))
+            added += inputs
+            progress.advance(kept.num_rows)
+            run.safe_point()
+    task_of = np.concatenate(tasks)
+    seed = run.config.run.seed + attempt.iteration
+    places = pool_rules.training_rows(task_of, num_old, run.config.pool, seed)
+    parts = [(r.facts["new"], run.ledger.tables(r, "examples")) for r in earlier]
+    parts.append((len(task_of) - num_old, iter(new)))
+    lineage = [schema(Example).empty_table().select(_LINEAGE)]
+    with attempt.writer("training", schema(Example)) as training:
+        for each in pool_rules.gather(parts, places):
+            training.write(each)
+            lineage.append(each.select(_LINEAGE))
+    there = curated.counts.out - added
+    dropped = {pool_rules.DUPLICATE: there} if there else {}
     attempt.write_text(
         "README.md",
         pool_rules.card(
             Path(run.ledger.store.root).name,
             attempt.iteration,
-            len(new),
-            len(chosen),
+            len(task_of) - num_old,
+            len(places),
             {**curated.counts.dropped, **dropped},
             run.config.model.path,
             run.config.generate.recorded,
         ),
     )
     # Inputs are balanced; one whose twin trains too has become two examples.
-    return Counts(len(kept), len({e.input_id for e in new}), dropped), {
-        "new": len(new),
-        "replayed": replayed,
-        "training": len(chosen),
-        "size": len(old) + len(new),
-        "by_task": Counter(e.task for e in new),
-        "training_by_task": Counter(e.task for e in chosen),
-        "training_by_source": _by_source(chosen),
-        "training_rounds": as_ranges(e.iteration for e in chosen if e.weights != RECORDED),
+    return Counts(curated.counts.out, added, dropped), {
+        "new": len(task_of) - num_old,
+        "replayed": int((places < num_old).sum()),
+        "training": len(places),
+        "size": len(task_of),
+        "by_task": _count(task_of[num_old:], names),
+        "training_by_task": _count(task_of[places], names),
+        **_trained_on(pa.concat_tables(lineage)),
     }
 
 
-def _by_source(chosen: Iterable[Example]) -> dict[str, Counter[str]]:
-    """Rows that train, by source and task: a version's lineage, which outlives its tables."""
-    found: dict[str, Counter[str]] = {}
-    for each in chosen:
-        found.setdefault(source_of(each.input_id), Counter())[each.task] += 1
-    return found
+_LINEAGE = ["input_id", "task", "iteration", "weights"]
+
+
+def _numbers(tasks: pa.ChunkedArray, names: list[str]) -> np.ndarray:
+    return np.asarray(pc.index_in(tasks, value_set=pa.array(names)))
+
+
+def _count(numbers: np.ndarray, names: list[str]) -> dict[str, int]:
+    return {
+        names[number]: int(count)
+        for number, count in zip(*np.unique(numbers, return_counts=True), strict=True)
+    }
+
+
+def _trained_on(rows: pa.Table) -> dict[str, Any]:
+    """By source and task, and from which rounds: a version's lineage, which outlives its tables."""
+    by_source: dict[str, Counter[str]] = {}
+    for input_id, task in zip(rows["input_id"].to_pylist(), rows["task"].to_pylist(), strict=True):
+        by_source.setdefault(source_of(input_id), Counter())[task] += 1
+    generated = rows.filter(pc.not_equal(rows["weights"], RECORDED))
+    rounds = generated["iteration"].unique().to_pylist()
+    return {"training_by_source": by_source, "training_rounds": as_ranges(rounds)}

@@ -1,14 +1,18 @@
 """The pool: which rows a round trains on."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
-from hypothesis import given
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s2d_loop.config import PoolConfig
-from s2d_loop.pool import DUPLICATE, new_examples, training_rows
-from s2d_loop.records import KEPT, Example, Input, Message, Pair, Verdict, content_hash
+from s2d_loop.known import KeyIndex
+from s2d_loop.pool import gather, new_examples, training_rows
+from s2d_loop.records import KEPT, Example, Input, Message, Pair, Verdict, content_hash, rows, table
 
 
 def verdict(number: int, task: str = "t") -> Verdict:
@@ -17,59 +21,89 @@ def verdict(number: int, task: str = "t") -> Verdict:
     return Verdict(x, "w", KEPT, "a", "the answer is a", 1.0, (), 8, 0, 0.0, None, 1, 1)
 
 
-def examples(task: str, count: int, iteration: int = 1) -> list[Example]:
-    new, _ = new_examples((verdict(n, task) for n in range(count)), iteration=iteration, known=())
-    return new
+def made(*verdicts: Verdict, known: KeyIndex | None = None) -> tuple[list[Example], int]:
+    found, inputs = new_examples(table(verdicts, Verdict), iteration=3, known=known or KeyIndex())
+    return list(rows(found, Example)), inputs
 
 
 def test_an_example_is_the_original_question_and_the_target_and_nothing_else() -> None:
-    (example,) = examples("t", 1)
-    assert example.prompt == (Message("user", "question 0"),)
+    ((example,), _) = made(verdict(1))
+    assert example.prompt == (Message("user", "question 1"),)
     assert example.completion == (Message("assistant", "the answer is a"),)
+    assert (example.input_id, example.task, example.answer, example.share) == ("s:f#1", "t", "a", 1.0)
+    assert (example.iteration, example.weights) == (3, "w")
 
 
-def test_twins_that_train_enter_with_their_input() -> None:
+def test_twins_that_train_follow_their_input() -> None:
     pair = Pair("swap", (Message("user", "the other way round"),), "[[B]]", "B")
-    both, dropped = new_examples([replace(verdict(0), twins=(pair,))] * 2, iteration=1, known=())
-    assert dropped == {DUPLICATE: 1}
-    assert [e.completion[0].content for e in both] == ["the answer is a", "[[B]]"]
-    assert both[1].prompt == pair.prompt
-    assert len({e.id for e in both}) == 2
-    assert len({e.input_id for e in both}) == 1
+    one, two = replace(verdict(0), twins=(pair,)), replace(verdict(2), twins=(pair, replace(pair, name="x")))
+    all_of_them, inputs = made(one, verdict(1), one, two)
+    assert inputs == 3
+    assert [e.completion[0].content == "[[B]]" for e in all_of_them] == [
+        False,
+        True,
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert all_of_them[1].prompt == pair.prompt
+    assert len({e.id for e in all_of_them}) == 6
+    assert [e.input_id for e in all_of_them] == ["s:f#0"] * 2 + ["s:f#1"] + ["s:f#2"] * 3
 
 
 def test_an_example_enters_the_pool_once() -> None:
-    first, dropped = new_examples([verdict(1), verdict(1), verdict(2)], iteration=1, known=())
-    assert len(first) == 2
-    assert dropped == {DUPLICATE: 1}
-    again, dropped = new_examples([verdict(1), verdict(3)], iteration=2, known=(e.id for e in first))
+    known = KeyIndex()
+    first, inputs = made(verdict(1), verdict(1), verdict(2), known=known)
+    assert (len(first), inputs) == (2, 2)
+    again, inputs = made(verdict(1), verdict(3), known=known)
     assert [e.input_id for e in again] == ["s:f#3"]
-    assert dropped == {DUPLICATE: 1}
+    assert inputs == 1
 
 
 @given(
-    new=st.dictionaries(st.sampled_from("abc"), st.integers(1, 40), min_size=1),
-    old=st.dictionaries(st.sampled_from("abc"), st.integers(1, 40)),
+    old=st.lists(st.integers(0, 2), max_size=80),
+    new=st.lists(st.integers(0, 2), min_size=1, max_size=80),
     share=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
     balance=st.sampled_from([0.0, 0.5, 1.0]),
     room=st.none() | st.integers(1, 60),
     seed=st.integers(0, 3),
 )
 def test_training_rows(
-    new: dict[str, int], old: dict[str, int], share: float, balance: float, room: int | None, seed: int
+    old: list[int], new: list[int], share: float, balance: float, room: int | None, seed: int
 ) -> None:
-    fresh = [e for task, count in new.items() for e in examples(task, count, iteration=2)]
-    replay = [e for task, count in old.items() for e in examples(task, count, iteration=1)]
+    tasks = np.array(old + new)
     config = PoolConfig(replay_share=share, balance=balance, max_examples=room)
-    chosen = training_rows(fresh, replay, config, seed)
-    assert chosen == training_rows(fresh, replay, config, seed)
-    assert set(chosen) <= {*fresh, *replay}
+    chosen = training_rows(tasks, len(old), config, seed)
+    assert chosen.tolist() == training_rows(tasks, len(old), config, seed).tolist()
+    assert set(chosen) <= set(range(len(tasks)))
+    fresh = chosen[chosen >= len(old)]
     if room is not None:
         assert len(chosen) <= room
     if room is None and balance == 1.0:
-        assert {e for e in chosen if e.iteration == 2} == set(fresh), "no new example is left out"
+        assert set(fresh) == set(range(len(old), len(tasks))), "no new example is left out"
     if share == 0.0:
-        assert all(e.iteration == 2 for e in chosen)
+        assert len(fresh) == len(chosen)
     if balance == 0.0:
-        counts = Counter(e.task for e in chosen if e.iteration == 2)
-        assert not counts or max(counts.values()) - min(counts[task] for task in new) <= 1
+        counts = Counter(tasks[fresh].tolist())
+        assert not counts or max(counts.values()) - min(counts[task] for task in set(new)) <= 1
+
+
+@given(sizes=st.lists(st.integers(0, 9), min_size=1, max_size=5), data=st.data())
+@settings(max_examples=50)
+def test_rows_are_gathered_in_the_order_that_was_drawn(sizes: list[int], data: st.DataObject) -> None:
+    """And a part that nothing was drawn from is not read."""
+    starts = np.cumsum([0, *sizes]).tolist()
+    places = data.draw(st.lists(st.integers(0, starts[-1] - 1), max_size=12)) if starts[-1] else []
+    pool, _ = new_examples(table(map(verdict, range(starts[-1])), Verdict), iteration=1, known=KeyIndex())
+    read = []
+
+    def tables(part: int) -> Iterator[pa.Table]:
+        read.append(part)
+        yield pool.slice(starts[part], sizes[part])
+
+    gathered = gather([(size, tables(part)) for part, size in enumerate(sizes)], np.array(places, int))
+    assert pa.concat_tables([pool.slice(0, 0), *gathered]).equals(pool.take(pa.array(places, pa.int64())))
+    assert read == [
+        n for n, size in enumerate(sizes) if any(starts[n] <= p < starts[n] + size for p in places)
+    ]
