@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from s2d_loop.config import Config, SamplingConfig, TaskConfig
-from s2d_loop.curate.stopping import is_decided, is_likely, samples_needed
+from s2d_loop.curate.stopping import is_decided, risk_of_change, samples_needed
 from s2d_loop.curate.vote import Rule
 from s2d_loop.errors import RequestError, S2DError
 from s2d_loop.recorded import Record, Recording, read_records, recording_of
@@ -62,7 +62,7 @@ class Stop:
         """How many samples to draw next; 0 once the vote is decided."""
         if is_decided(answers, budget, self.vote, self.min_share):
             return 0
-        if self.risk is not None and answers and is_likely(answers, self.risk):
+        if self.risk is not None and risk_of_change(answers, budget, self.vote, self.min_share) <= self.risk:
             return 0
         return samples_needed(answers, budget, self.vote, self.min_share)
 
@@ -245,7 +245,8 @@ async def _generate(x: Input, plan: Plan, call_model: CallModel) -> Generation:
         num_tokens=run.num_tokens,
         num_direct_tokens=direct_run.num_tokens,
         error=None,
-        budget=run.budget,
+        planned=run.planned,
+        budget=0 if plan.stop is not None and plan.stop.risk is not None else run.planned,
     )
 
 
@@ -256,7 +257,7 @@ class _Run:
     samples: tuple[Sample, ...]
     calls: list[Call]
     replies: list[Reply]
-    budget: int
+    planned: int
 
     @property
     def num_tokens(self) -> int:
@@ -296,7 +297,7 @@ async def _sample(x: Input, plan: Plan, call_model: CallModel, shared: Shared) -
         samples=tuple(samples),
         calls=[call for llm in llms for call in llm.calls],
         replies=[reply for llm in llms for reply in llm.replies],
-        budget=len(samples) + (plan.samples - len(llms)) * per_run,
+        planned=len(samples) + (plan.samples - len(llms)) * per_run,
     )
 
 

@@ -169,8 +169,10 @@ class Generation:
     every System 2 call for this input, twins excluded; each token counts once.  `selection` is there
     where the filter is universal self-consistency.
     `error` names why an input failed; such a row has no samples, and `failure` is what it is dropped
-    for.  `budget` is how many samples there would have been, had the vote not been decided before.  `weights` are those of the engine that answered; `RECORDED` where a recording gave every
-    System 2 reply.
+    for.  `weights` are those of the engine that answered; `RECORDED` where a recording gave every
+    System 2 reply.  `planned` is how many samples there would have been, had the vote not ended before
+    (`stopping.py`); `budget` is the number that a majority or a least share is a part of, 0 being the
+    samples there are.
     """
 
     input: Input
@@ -186,6 +188,7 @@ class Generation:
     error: str | None
     selection: Selection | None = None
     failure: str = ""
+    planned: int = 0
     budget: int = 0
 
 

@@ -2,14 +2,15 @@
 
 N samples are a budget, not a duty.  The exact rule stops once no outcome of the samples that are left
 can change the verdict, so it gives the verdict of the full budget for every input.  The statistical rule
-stops once the leader is likely enough to win, and its errors are bounded by `risk` (a Beta posterior, as
-in Adaptive-Consistency, Aggarwal et al. 2023).
+stops once that is unlikely enough, by a Beta posterior as in Adaptive-Consistency (Aggarwal et al. 2023),
+taken forward to the full budget.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
-from scipy.stats import beta
+from scipy.stats import betabinom
 
 from s2d_loop.curate.vote import Rule
 
@@ -53,14 +54,35 @@ def _settled(first: int, second: int, left: int, budget: int, rule: Rule, min_sh
     return won and (first >= min_share * budget or first + left < min_share * budget)
 
 
-def is_likely(answers: Sequence[str | None], risk: float) -> bool:
-    """Whether the leader stays ahead of the runner-up with probability 1 - `risk`, were sampling to go on.
+def risk_of_change(answers: Sequence[str | None], budget: int, rule: Rule, min_share: float) -> float:
+    """A bound on the probability that the full budget's verdict is not that of these samples.
 
-    With v1 and v2 votes for the two best answers, the share of the first among the two has the posterior
-    Beta(v1 + 1, v2 + 1) under a uniform prior; the leader loses where that share is below a half.
+    Under uniform priors the further votes of one answer against another follow a beta-binomial
+    distribution.  The bound adds up every way to another verdict: that an answer that was seen, or one
+    that was not, catches up with the leader, and that the leader's share crosses what is asked of it.
     """
-    first, second = _two_best(answers)
-    return first > second and float(beta.cdf(0.5, first + 1, second + 1)) <= risk
+    drawn, left = len(answers), budget - len(answers)
+    if left <= 0:
+        return 0.0
+    counts = sorted(Counter(a for a in answers if a is not None).values(), reverse=True)
+    if not counts or (len(counts) > 1 and counts[0] == counts[1]):
+        return 1.0
+    first = counts[0]
+    wanted = max(min_share * budget, budget // 2 + 1 if rule == "absolute_majority" else 0)
+    risk = _falls_short(first, drawn, left, wanted) if first >= wanted * drawn / budget else 1.0
+    if rule != "absolute_majority":
+        risk += sum(_catches_up(first, other, left) for other in [*counts[1:], 0])
+    return min(1.0, risk)
+
+
+def _falls_short(first: int, drawn: int, left: int, wanted: float) -> float:
+    """P(the leader ends with fewer votes than are wanted)."""
+    return float(betabinom.cdf(math.ceil(wanted) - 1 - first, left, first + 1, drawn - first + 1))
+
+
+def _catches_up(first: int, other: int, left: int) -> float:
+    """P(the other ends with as many votes as the leader, were all that are left to go to one of the two)."""
+    return float(betabinom.cdf((left - (first - other)) // 2, left, first + 1, other + 1))
 
 
 def _two_best(answers: Sequence[str | None]) -> tuple[int, int]:

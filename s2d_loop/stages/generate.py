@@ -98,7 +98,7 @@ def _tally(tally: Counter[str], row: Generation) -> None:
     tally["inputs"] += 1
     tally["failed"] += row.error is not None
     tally["samples"] += len(row.samples)
-    tally["budget"] += row.budget
+    tally["planned"] += row.planned
     tally["calls"] += row.num_calls
     tally["tokens"] += row.num_tokens
     tally["direct_tokens"] += row.num_direct_tokens

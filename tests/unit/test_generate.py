@@ -221,18 +221,18 @@ VOTE = replace(
 async def test_sampling_ends_once_the_vote_is_decided() -> None:
     row = await generate(X, VOTE, Voter("nb"))
     assert len(row.samples) == 5
-    assert row.budget == 8
+    assert row.planned == 8
     row = await generate(X, replace(VOTE, stop=None), Voter("nb"))
-    assert len(row.samples) == row.budget == 8
+    assert len(row.samples) == row.planned == 8
 
 
 async def test_sampling_goes_on_while_the_vote_is_open() -> None:
     row = await generate(X, VOTE, Voter("nb", "xx"))
-    assert len(row.samples) == row.budget == 8
+    assert len(row.samples) == row.planned == 8
 
 
 async def test_samples_come_in_runs_where_a_run_gives_several() -> None:
     plan = replace(PLAN, samples=8, options={"prompt": "last_letters", "answers": 8}, perturbations=())
     row = await generate(X, replace(plan, stop=VOTE.stop), Voter("nb"))
     assert len(row.samples) == 5 * 8
-    assert row.budget == 64
+    assert row.planned == 64

@@ -1,6 +1,7 @@
 """Sampling that stops when the vote is decided: the verdict of the full budget, for every input."""
 
 import itertools
+import math
 import random
 from typing import get_args
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s2d_loop.curate.stopping import is_decided, is_likely, samples_needed
+from s2d_loop.curate.stopping import is_decided, risk_of_change, samples_needed
 from s2d_loop.curate.vote import Rule, decide
 
 RULES = get_args(Rule)
@@ -70,17 +71,41 @@ def test_stopping_gives_the_full_budgets_verdict(rule: Rule, budget: int) -> Non
     assert saved > 0.1 * 100 * budget
 
 
-def test_the_likely_rule_keeps_its_risk() -> None:
-    """Against the share's true leader, where the shares are drawn from the rule's own uniform prior."""
+@pytest.mark.parametrize("rule", RULES)
+def test_the_likely_rule_keeps_its_risk(rule: Rule) -> None:
+    """How often the full budget says otherwise, where shares come from the rule's own uniform prior."""
     rng = random.Random(1)
-    wrong = stopped = 0
-    for _ in range(1500):
+    budget, inputs, risk, other, saved = 20, 400, 0.05, 0, 0
+    for _ in range(inputs):
         share = rng.random()
-        drawn: list[str | None] = []
-        while len(drawn) < 40 and not is_likely(drawn, 0.05):
-            drawn.append("a" if rng.random() < share else "b")
-        if is_likely(drawn, 0.05):
-            stopped += 1
-            wrong += (drawn.count("a") > drawn.count("b")) != (share > 0.5)
-    assert stopped > 1100
-    assert wrong / stopped <= 0.05
+        full: list[str | None] = ["a" if rng.random() < share else "b" for _ in range(budget)]
+        drawn = next(
+            full[:n] for n in range(1, budget + 1) if risk_of_change(full[:n], budget, rule, 0.0) <= risk
+        )
+        saved += budget - len(drawn)
+        other += outcome(drawn, rule, 0.0, 0) != outcome(full, rule, 0.0, budget)
+    assert saved > 0.5 * inputs * budget
+    assert other <= risk * inputs
+
+
+def test_the_predicted_risk_is_that_of_counting_every_outcome() -> None:
+    """Two answers, uniform prior on the share: the probability is a sum that can be written out."""
+    first, second, left = 5, 2, 4
+    budget = first + second + left
+    total = 0.0
+    for more in range(left + 1):
+        # Beta-binomial by its definition: the integral of the binomial over the posterior.
+        total += (
+            (first + more <= second + left - more)
+            * math.comb(left, more)
+            * math.exp(
+                _log_beta(first + more + 1, second + left - more + 1) - _log_beta(first + 1, second + 1)
+            )
+        )
+    unseen = risk_of_change(["a"] * first, first + left, "unique_plurality", 0.0)
+    both = risk_of_change(["a"] * first + ["b"] * second, budget, "unique_plurality", 0.0)
+    assert both == pytest.approx(total + unseen)
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
