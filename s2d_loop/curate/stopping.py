@@ -9,6 +9,7 @@ taken forward to the full budget.
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from scipy.stats import betabinom
 
@@ -75,11 +76,13 @@ def risk_of_change(answers: Sequence[str | None], budget: int, rule: Rule, min_s
     return min(1.0, risk)
 
 
+@lru_cache(1 << 16)
 def _falls_short(first: int, drawn: int, left: int, wanted: float) -> float:
     """P(the leader ends with fewer votes than are wanted)."""
     return float(betabinom.cdf(math.ceil(wanted) - 1 - first, left, first + 1, drawn - first + 1))
 
 
+@lru_cache(1 << 16)
 def _catches_up(first: int, other: int, left: int) -> float:
     """P(the other ends with as many votes as the leader, were all that are left to go to one of the two)."""
     return float(betabinom.cdf((left - (first - other)) // 2, left, first + 1, other + 1))
