@@ -23,6 +23,7 @@ from s2d_loop.preflight import Checked, check, for_workers
 from s2d_loop.ray_session import node_is_drained, ray_session
 from s2d_loop.records import Generation, HeldOut
 from s2d_loop.report.progress import Progress
+from s2d_loop.retention import keep_newest
 from s2d_loop.sources import read_heldout
 from s2d_loop.stages import Run
 from s2d_loop.stages.evaluate import say, score_batch
@@ -68,6 +69,7 @@ def run(config: Config, progress: Progress, open_engines: OpenEngines = engines_
         return ExitCode.HELD if finished.facts["held"] else ExitCode.DONE
     say_where_it_stands(ledger, config, progress)
     ledger.take_lease()
+    keep_newest(log_base(checked), config.retention.logs - 1)
     clock = SystemClock()
     with (
         attended(config.run, ledger, clock, progress, log_base(checked), node_is_drained) as watched,

@@ -135,6 +135,7 @@ class Ledger:
         self._clock = clock
         self._head = ""
         self._void: set[int] = set()
+        self._stages: dict[tuple[int, str], Record] = {}
         self._swept: set[str] = set()
         self._sound: set[str] = set()
         self.refresh()
@@ -157,15 +158,11 @@ class Ledger:
 
     def stage(self, iteration: int, stage: str) -> Record | None:
         """The committed record of a stage, if there is one."""
-        for record in reversed(self.records):
-            if record.kind == "stage" and (record.iteration, record.stage) == (iteration, stage):
-                # A stage is redone only where the earlier record became void.
-                return None if record.seq in self._void else record
-        return None
+        return self._stages.get((iteration, stage))
 
     def stages(self, stage: str) -> list[Record]:
         """All committed records of a stage, oldest first."""
-        return [r for r in self.live if r.kind == "stage" and r.stage == stage]
+        return [r for r in self._stages.values() if r.stage == stage]
 
     def last(self, kind: Kind) -> Record | None:
         """The newest record of a kind."""
@@ -175,6 +172,10 @@ class Ledger:
         """Whether a file or folder was removed on purpose, by itself or with a folder above it."""
         parts = path.split("/")
         return any("/".join(parts[:end]) in self._swept for end in range(1, len(parts) + 1))
+
+    def holds(self, record: Record, table: str) -> bool:
+        """Whether a table of a stage was committed and not swept since."""
+        return any(file.table == table and not self.swept(file.path) for file in record.files)
 
     def attempt(self, iteration: int, stage: str) -> Attempt:
         """A new try at a stage, under this driver's lease."""
@@ -286,6 +287,9 @@ class Ledger:
         self._head = digest_of(data)
         if record.kind in ("forget", "rollback"):
             self._void.update(record.facts["void"])
+            self._stages = {at: r for at, r in self._stages.items() if r.seq not in self._void}
+        elif record.kind == "stage":
+            self._stages[record.iteration, record.stage] = record
         elif record.kind == "swept":
             self._swept.update(record.facts["paths"])
 

@@ -7,19 +7,21 @@ command finds its record in the ledger and goes on behind it.
 import itertools
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from s2d_loop import logs, stages
+from s2d_loop import logs, retention, stages
 from s2d_loop.errors import BadInputError, ExitCode
 from s2d_loop.evaluate.gate import PROMOTE
 from s2d_loop.ledger import Record
+from s2d_loop.retention import tidy
 from s2d_loop.stages import Balance, Run
+from s2d_loop.versions import point_at_promoted
 
 
 def run_loop(run: Run) -> ExitCode:
     """Run every round that is not committed yet.  The caller holds the lease."""
     config = run.config.run
+    tidy(run.ledger, run.weights_dir)
     commit(run, 0, "heldout", stages.heldout)
     commit(run, 0, "evaluate", stages.evaluate)
     rounds = itertools.count(1) if config.iterations is None else range(1, config.iterations + 1)
@@ -37,7 +39,7 @@ def run_loop(run: Run) -> ExitCode:
             commit(run, iteration, "probe", stages.probe, claimed)
         generated = commit(run, iteration, "generate", stages.generate, claimed)
         curated = commit(run, iteration, "curate", stages.curate_stage, generated)
-        sweep_traces(run, generated)
+        sweep(run, iteration)
         pooled = commit(run, iteration, "pool", stages.pool, curated)
         if not pooled.facts["training"]:
             run.progress.note("Nothing was kept: nothing to train on in this round.")
@@ -48,7 +50,7 @@ def run_loop(run: Run) -> ExitCode:
         decided = commit(run, iteration, "gate", stages.gate, evaluated)
         if decided.facts["decision"] == PROMOTE:
             commit(run, iteration, "promote", stages.promote, trained)
-            point_at(run, trained)
+            point_at_promoted(run.ledger)
     last = run.ledger.stages("gate")
     held = bool(last) and last[-1].facts["decision"] != PROMOTE
     if not run.ledger.last("finished"):
@@ -83,23 +85,8 @@ def require_room(run: Run) -> None:
         )
 
 
-def point_at(run: Run, trained: Record) -> None:
-    """Let RUN/promoted lead to the weights, for people; the ledger is what counts."""
-    link = run.ledger.store.local_path("promoted")
-    if link is not None:
-        temporary = Path(f"{link}.new")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(trained.facts["weights"]["path"])  # relative: a run can be moved
-        temporary.replace(link)
-
-
-def sweep_traces(run: Run, generated: Record) -> None:
-    """Remove the traces of kept inputs once `curate` has copied those of the rejected."""
-    if run.config.traces.keep != "all":
-        paths = [file.path for file in generated.files if file.table == "traces"]
-        paths = [path for path in paths if not run.ledger.swept(path)]
-        if paths:
-            # Named before they go, so that what was let go can be told from what was lost.
-            run.ledger.append("swept", facts={"paths": paths})
-        for path in paths:
-            run.ledger.store.remove(path)
+def sweep(run: Run, iteration: int) -> None:
+    """Let go of what earlier rounds no longer need, once a round."""
+    if run.ledger.stage(iteration, "pool") is None:
+        config = run.config
+        retention.sweep(run.ledger, config.retention, config.traces.keep, run.weights_dir)

@@ -6,11 +6,14 @@ All of it is read from the ledger's facts, so it stays known after tables and we
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from s2d_loop.ledger import Ledger, Record
 
 Ranges = list[list[int]]
 """Numbers of rounds as `[first, last]` pairs: short, whatever a replay drew from."""
+
+_SHORTEST_DIGEST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,30 @@ def in_service(ledger: Ledger, iteration: int | None = None) -> int:
         if promotes and (iteration is None or record.iteration < iteration):
             return record.iteration
     return 0
+
+
+def named(known: Iterable[Version], name: str) -> Version | None:
+    """The version of a number, a folder of weights, or the beginning of a digest (4 characters or more)."""
+    for version in known:
+        digest = len(name) >= _SHORTEST_DIGEST and version.digest.startswith(name)
+        if name in (str(version.number), version.path, Path(version.path).name) or digest:
+            return version
+    return None
+
+
+def point_at_promoted(ledger: Ledger) -> None:
+    """Let RUN/promoted lead to the version in service, for people; the ledger is what counts."""
+    link = ledger.store.local_path("promoted")
+    if link is None:
+        return
+    trained = ledger.stage(in_service(ledger), "train")
+    if trained is None:
+        Path(link).unlink(missing_ok=True)
+        return
+    temporary = Path(f"{link}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(trained.facts["weights"]["path"])
+    temporary.replace(link)
 
 
 def tainted(known: Iterable[Version], source: str) -> dict[int, str]:

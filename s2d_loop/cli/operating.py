@@ -1,11 +1,12 @@
 """Commands for a run's operator: they need the run's root and nothing else."""
 
 import json
+from typing import Annotated
 
 import typer
 
 from s2d_loop.cli.app import Json, RunDir, app
-from s2d_loop.cli.opening import open_view
+from s2d_loop.cli.opening import open_ledger, open_view
 from s2d_loop.errors import BadInputError, ExitCode
 
 
@@ -36,3 +37,20 @@ def doctor(run: RunDir, as_json: Json = False) -> None:
         raise BadInputError(str(error)) from error
     typer.echo(checks.as_json(checkup) if as_json else checks.as_text(checkup))
     raise typer.Exit(ExitCode.FAILED if checkup.findings else ExitCode.DONE)
+
+
+@app.command()
+def rollback(
+    run: RunDir,
+    version: Annotated[
+        str | None,
+        typer.Argument(metavar="[VERSION]", help="A round's number, a digest's beginning, or `start`."),
+    ] = None,
+) -> None:
+    """Put an earlier promoted version back in service; the one promoted before unless named.
+
+    A driver of this run that is alive loses its lease and exits 5: start `s2d run` again.
+    """
+    from s2d_loop.operate.rollback import roll_back
+
+    typer.echo(roll_back(open_ledger(run), version))

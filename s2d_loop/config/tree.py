@@ -398,6 +398,23 @@ class TracesConfig(Tree):
     """Which inputs keep the intermediate text of their calls."""
 
 
+class RetentionConfig(Tree):
+    """What of earlier rounds stays on disk.  Pool, claimed inputs and ledger always do."""
+
+    promoted: PositiveInt = 5
+    """Promoted versions whose weights stay, the newest first: what `s2d rollback` can return to."""
+    held: PositiveInt = 1
+    """Candidates that the gate held whose weights stay."""
+    rounds: PositiveInt = 50
+    """Rounds whose generations, verdicts and scored answers stay: what `s2d show` and the page can tell."""
+    traces: PositiveInt = 50
+    """Rounds whose traces stay, of the inputs that `traces.keep` names."""
+    pool: PositiveInt = 5
+    """Pool versions whose training rows stay; the examples of every version do."""
+    logs: PositiveInt = 20
+    """Starts of the driver whose logs stay."""
+
+
 class RayConfig(Tree):
     address: str | None = None
     """A running cluster; without one, and without RAY_ADDRESS, Ray starts on this machine."""
@@ -419,6 +436,7 @@ class Config(Tree):
     evaluate: EvaluateConfig = EvaluateConfig()
     gate: GateConfig = GateConfig()
     traces: TracesConfig = TracesConfig()
+    retention: RetentionConfig = RetentionConfig()
     ray: RayConfig = RayConfig()
 
     @model_validator(mode="after")

@@ -9,16 +9,16 @@ from s2d_loop.report.examples import Shown
 
 
 def verdicts(ledger: Ledger, iteration: int | None = None) -> Iterator[Verdict]:
-    """The verdicts of one round, or of all, newest round first."""
+    """The verdicts of one round, or of all that are kept, newest round first."""
     for record in reversed(ledger.stages("curate")):
-        if iteration in (None, record.iteration):
+        if iteration in (None, record.iteration) and ledger.holds(record, "verdicts"):
             yield from rows(ledger.tables(record, "verdicts"), Verdict)
 
 
 def generations(ledger: Ledger, iteration: int | None = None) -> Iterator[Generation]:
     """What the model said, with the calls that were kept, newest round first."""
     for record in reversed(ledger.stages("generate")):
-        if iteration in (None, record.iteration):
+        if iteration in (None, record.iteration) and ledger.holds(record, "generations"):
             calls = kept_calls(ledger, record)
             for row in rows(ledger.tables(record, "generations"), Generation):
                 yield replace(row, calls=calls.get(row.input.id, ()))
@@ -35,7 +35,6 @@ def kept_calls(ledger: Ledger, generated: Record) -> dict[str, tuple[Call, ...]]
     """Traces that still exist: those that `curate` copied, or all of them where all are kept."""
     curated = ledger.stage(generated.iteration, "curate")
     for record in filter(None, (curated, generated)):
-        files = [file for file in record.files if file.table == "traces"]
-        if files and ledger.store.read(files[0].path) is not None:
+        if ledger.holds(record, "traces"):
             return {t.input_id: t.calls for t in rows(ledger.tables(record, "traces"), Trace)}
     return {}

@@ -40,14 +40,14 @@ def _logs(ledger: Ledger) -> Iterator[tuple[str, Any]]:
     fixed = ledger.stage(0, "heldout")
     items = {x.input.id: x for x in rows(ledger.tables(fixed, "heldout"), HeldOut)} if fixed else {}
     for record in ledger.live:
-        if record.stage == "evaluate":
+        if record.stage == "evaluate" and ledger.holds(record, "scored"):
             scored = list(rows(ledger.tables(record, "scored"), Scored))
             for task, of_task in by_task(scored).items():
                 for system in dict.fromkeys(each.system for each in of_task):
                     answers = [each for each in of_task if each.system == system]
                     name = f"{record.iteration:05d}-{task}-{system}"
                     yield name, _evaluation(record, task, system, answers, items)
-        elif record.stage == "curate":
+        elif record.stage == "curate" and ledger.holds(record, "verdicts"):
             generated = ledger.stage(record.iteration, "generate")
             if generated is not None and (traces := kept_calls(ledger, generated)):
                 verdicts = {v.input.id: v for v in rows(ledger.tables(record, "verdicts"), Verdict)}

@@ -14,7 +14,7 @@ LAYERS = [
     {"arrow", "errors", "records", "recorded", "clock", "paths", "plugins", "scaffold", "doctor"},
     {"config"},
     {"store", "commits", "ledger", "weights"},
-    {"stop", "versions", "stacks", "logs"},
+    {"stop", "versions", "retention", "stacks", "logs"},
     {"watchdog"},
     {"system2", "tasks"},
     {"formats"},
@@ -31,7 +31,7 @@ LAYERS = [
     {"loop"},
     {"preflight"},
     {"ray_session"},
-    {"driver", "submit"},
+    {"driver", "submit", "operate"},
     {"reproduce", "tryout"},
     {"cli", "testbed"},
 ]

@@ -1,0 +1,129 @@
+"""What of a long run stays on disk, so that months of rounds fit.
+
+Committed data goes only after a `swept` record has named it; what no record names (attempts of earlier
+drivers, leftovers of a killed sweep) goes at a driver's start.  Pool, claimed inputs, held-out inputs
+and the ledger always stay.
+"""
+
+import math
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from s2d_loop.commits import Record
+from s2d_loop.config import RetentionConfig
+from s2d_loop.ledger import Ledger
+from s2d_loop.store import Store
+from s2d_loop.versions import in_service, versions
+
+KeepTraces = Literal["none", "rejected", "all"]
+
+_ATTEMPT = re.compile(r"(\d{5,})-[0-9a-f]{12}(\.partial-\S+)?$")
+"""How names of attempts end: the number of the lease they were made under, and their own id."""
+
+
+def sweep(ledger: Ledger, keep: RetentionConfig, traces: KeepTraces, weights_dir: Path) -> None:
+    """Remove what the configuration no longer keeps, after a record that names it."""
+    let_go(ledger, list(_Kept(ledger, keep, traces).outdated()), weights_dir, why="retention")
+
+
+def let_go(ledger: Ledger, paths: list[str], weights_dir: Path | None, *, why: str) -> None:
+    """Name committed paths in a `swept` record, then remove them, and local copies of weights among them."""
+    if not paths:
+        return
+    ledger.append("swept", facts={"paths": paths, "why": why})
+    _remove(ledger.store, paths, weights_dir)
+
+
+def kept_versions(ledger: Ledger, keep: RetentionConfig) -> set[int]:
+    """The versions whose weights stay; 0 are the weights that the run began with, which are not its own."""
+    known = versions(ledger)
+    promoted = [each.number for each in known if each.promoted]
+    others = [each.number for each in known if not each.promoted]
+    # A candidate that the gate has not seen is the round under way.
+    undecided = [number for number in others if ledger.stage(number, "gate") is None]
+    held = [number for number in others if number not in undecided]
+    return {0, in_service(ledger), *promoted[-keep.promoted :], *held[-keep.held :], *undecided}
+
+
+class _Kept:
+    """What stays of the committed data as things stand."""
+
+    def __init__(self, ledger: Ledger, keep: RetentionConfig, traces: KeepTraces) -> None:
+        self._ledger, self._keep, self._traces = ledger, keep, traces
+        self._stages = [record for record in ledger.live if record.kind == "stage"]
+        self._current = max((record.iteration for record in self._stages), default=0)
+        self._versions = kept_versions(ledger, keep)
+
+    def outdated(self) -> Iterator[str]:
+        """Committed paths that are past their time and still there."""
+        for record in self._stages:
+            paths = [file.path for file in record.files if self._expired(record, file.table)]
+            if record.stage == "train" and record.iteration not in self._versions:
+                paths.append(record.facts["weights"]["path"])
+            yield from (path for path in paths if not self._ledger.swept(path))
+
+    def _expired(self, record: Record, table: str) -> bool:
+        age, keep = self._current - record.iteration, self._keep
+        match record.stage, table:
+            case "generate", "traces":
+                # `curate` has copied those of the rejected.
+                curated = self._ledger.stage(record.iteration, "curate") is not None
+                return age >= keep.traces or (curated and self._traces != "all")
+            case "curate", "traces":
+                return age >= keep.traces
+            case ("generate", "generations") | ("curate" | "probe", "verdicts"):
+                return age >= keep.rounds
+            case "evaluate", "scored":
+                # The gate compares candidates with the version in service, answer by answer.
+                return age >= keep.rounds and record.iteration not in self._versions
+            case "pool", "training":
+                return age >= keep.pool
+        return False
+
+
+def tidy(ledger: Ledger, weights_dir: Path) -> None:
+    """Remove what no record counts: attempts of earlier drivers, and what a killed sweep had named.
+
+    Only attempts of earlier leases: a driver that took over meanwhile may be writing its own.
+    """
+    counted = {file.path.rpartition("/")[0] for record in ledger.live for file in record.files}
+    counted |= {record.facts["weights"]["path"] for record in ledger.stages("train")}
+    there = [
+        f"data/{each}/{name}"
+        for each in ledger.store.list("data")
+        for name in ledger.store.list(f"data/{each}")
+    ]
+    copies = [each.name for each in weights_dir.iterdir()] if weights_dir.is_dir() else []
+    there += [f"weights/{name}" for name in {*ledger.store.list("weights"), *copies}]
+    left = [
+        path
+        for path in there
+        if _lease_of(path) < ledger.lease and (path not in counted or ledger.swept(path))
+    ]
+    if last := ledger.last("swept"):
+        left += last.facts["paths"]
+    _remove(ledger.store, left, weights_dir)
+
+
+def keep_newest(folder: Path, count: int) -> None:
+    """Remove all but the newest folders of logs; their names sort by time."""
+    if folder.is_dir():
+        logs = sorted(each for each in folder.iterdir() if each.is_dir() and not each.is_symlink())
+        for each in logs[: max(0, len(logs) - count)]:
+            shutil.rmtree(each, ignore_errors=True)
+
+
+def _remove(store: Store, paths: Iterable[str], weights_dir: Path | None) -> None:
+    for path in paths:
+        store.remove(path)
+        if weights_dir is not None and path.startswith("weights/"):
+            shutil.rmtree(weights_dir / Path(path).name, ignore_errors=True)
+
+
+def _lease_of(path: str) -> float:
+    """The lease that an attempt was made under; of other names, one that is never over."""
+    found = _ATTEMPT.search(path)
+    return int(found[1]) if found else math.inf
