@@ -6,6 +6,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from s2d_loop.errors import ExitCode, S2DError
+from s2d_loop.report.text import visible
 
 app = typer.Typer(
     name="s2d",
@@ -29,12 +30,15 @@ def main(args: list[str] | None = None) -> NoReturn:
     try:
         code: Any = app(args=args, standalone_mode=False)
     except S2DError as error:
-        typer.echo(f"s2d: {error}", err=True)
+        # It may quote a stranger's data: a column, a row, a path.
+        typer.echo(f"s2d: {visible(str(error))}", err=True)
         code = error.exit_code
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("s2d: interrupted; the same command goes on from what was committed.", err=True)
         code = ExitCode.INTERRUPTED
     except typer.TyperException as error:
-        typer.echo(f"s2d: {error.format_message()} (`s2d COMMAND --help` lists what it takes)", err=True)
+        typer.echo(
+            f"s2d: {visible(error.format_message())} (`s2d COMMAND --help` lists what it takes)", err=True
+        )
         code = ExitCode.BAD_INPUT
     sys.exit(int(code or 0))
