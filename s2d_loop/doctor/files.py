@@ -76,9 +76,11 @@ def check_files(checkup: Checkup, root: Root, story: Story) -> set[str]:
                 check.looked += 1
                 if not _readable(check, root, entry, file):
                     intact.discard(file.path)
-    swept = sum(story.swept(file.path) and file.path not in intact for _, file in named)
-    if swept:
-        checkup.notes.append(f"{swept} committed files are no longer kept: `swept` records name them")
+    gone = sum(
+        (story.swept(file.path) or story.void(entry)) and file.path not in intact for entry, file in named
+    )
+    if gone:
+        checkup.notes.append(f"{gone} committed files are no longer kept: swept, or of void rounds")
     return intact
 
 
@@ -99,7 +101,7 @@ def _unchanged(check: Check, root: Root, story: Story, entry: Entry, file: File)
             for piece in chunks(opened):
                 sha256.update(piece)
     except FileNotFoundError:
-        if not story.swept(file.path):
+        if not story.swept(file.path) and not story.void(entry):
             check.found(file.path, f"is missing: {entry.where} committed it, and nothing swept it", RESTORE)
         return False
     except OutsideError as error:

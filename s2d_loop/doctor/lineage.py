@@ -136,6 +136,23 @@ PROMISES = (
             ),
         ),
     ),
+    Promise(
+        "nothing left of forgotten sources",
+        "forgotten sources",
+        "forgotten",
+        (
+            Question(
+                "intake",
+                "inputs are of a source that was forgotten",
+                "SELECT round, id FROM claimed JOIN forgotten ON instr(id, source || ':') = 1",
+            ),
+            Question(
+                "pool",
+                "examples are of a source that was forgotten",
+                "SELECT round, input FROM example JOIN forgotten ON instr(input, source || ':') = 1",
+            ),
+        ),
+    ),
     _one_outcome("generate", "generated", "claimed"),
     _one_outcome("curate", "verdict", "generated"),
     Promise(

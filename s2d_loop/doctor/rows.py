@@ -26,6 +26,7 @@ CREATE TABLE example (round, id, input, digest, content, weights);
 CREATE TABLE trained (round, id, digest);
 CREATE TABLE there (name, round);
 CREATE TABLE teacher (round, weights);
+CREATE TABLE forgotten (source);
 CREATE TABLE counted (stage, round, reason, number);
 """
 _WIDTHS = {line.split()[2]: line.count(",") + 1 for line in _TABLES.strip().splitlines()}
@@ -67,6 +68,8 @@ class Rows:
                     self._insert("there", [(into, entry.iteration)])
         teachers = ((e.iteration, e.facts["weights"]) for e in self._story.all("generate"))
         self._insert("teacher", teachers)
+        gone = {e.facts["source"] for e in self._story.entries if e.kind == "forget"}
+        self._insert("forgotten", ((source,) for source in gone))
         for stage in ("intake", "curate", "pool"):
             for entry in self._story.all(stage):
                 outcomes = {"kept": entry.out, **entry.dropped}

@@ -44,6 +44,11 @@ class Story:
         void = {seq for e in entries if e.kind in VOIDING for seq in e.facts["void"]}
         self.stages = [e for e in entries if e.kind == "stage" and e.seq not in void]
         self._by_place = {(e.iteration, e.stage): e for e in self.stages}
+        self._void = void
+
+    def void(self, entry: Entry) -> bool:
+        """Whether a record no longer counts.  Its files may be removed without a word."""
+        return entry.seq in self._void
 
     def swept(self, path: str) -> bool:
         """Whether a file was removed on purpose, by itself or with a folder above it."""
@@ -59,6 +64,21 @@ class Story:
 
     def first(self, kind: str) -> Entry | None:
         return next((e for e in self.entries if e.kind == kind), None)
+
+    def in_service(self) -> dict[int, str]:
+        """The digest of the weights in service when each record was written, and now (at the number after)."""
+        after: dict[int, str] = {}
+        served: list[tuple[int, str]] = [(0, self.start)]
+        for entry in self.entries:
+            after[entry.seq] = served[-1][1]
+            if entry.kind in VOIDING:
+                served = [each for each in served if each[0] not in entry.facts["void"]]
+            if entry.kind == "rollback":
+                served.append((entry.seq, entry.facts["digest"] or self.start))
+            if entry.kind == "stage" and entry.stage == "promote":
+                served.append((entry.seq, entry.facts["weights"]["digest"]))
+        after[len(self.entries) + 1] = served[-1][1]
+        return after
 
     @property
     def start(self) -> str:

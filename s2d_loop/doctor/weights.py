@@ -1,7 +1,5 @@
 """Weights: what every trained version is made of, and its way back to those that the run began with."""
 
-from collections.abc import Iterator
-
 from s2d_loop.doctor.chain import Entry
 from s2d_loop.doctor.files import WEIGHTS, folder_of
 from s2d_loop.doctor.findings import ALTERED, Check, Checkup
@@ -20,16 +18,19 @@ def check_weights(checkup: Checkup, root: Root, story: Story) -> None:
         for entry in story.all("promote"):
             check.looked += 1
             _traced(check, story, entry)
-    with checkup.check("each round on the weights promoted before it", "stages") as check:
+    served = story.in_service()
+    with checkup.check("each round on the weights then in service", "stages") as check:
         for entry in story.stages:
-            if wanted := _wanted(story, entry):
+            if entry.stage in ("generate", "train", "evaluate"):
                 check.looked += 1
-                _on(check, entry, wanted)
-    with checkup.check("promoted leads to the newest promoted weights", "links") as check:
+                _worked_with(check, story, entry, served[entry.seq])
+    with checkup.check("promoted leads to the weights in service", "links") as check:
+        now = served[len(story.entries) + 1]
+        paths = {e.facts["weights"]["digest"]: e.facts["weights"]["path"] for e in story.all("promote")}
         for name, target in root.links():
             if name == "promoted":
                 check.looked += 1
-                _pointer(check, story, target)
+                _pointer(check, target, paths.get(now))
 
 
 def _made_of(check: Check, entry: Entry) -> None:
@@ -57,39 +58,27 @@ def _traced(check: Check, story: Story, promoted: Entry) -> None:
         check.found(trained.path, what, ALTERED)
 
 
-def _promoted_before(story: Story, iteration: int) -> Iterator[str]:
-    """The digests promoted before a round, newest first."""
-    for entry in reversed(story.all("promote")):
-        if entry.iteration < iteration:
-            yield str(entry.facts["weights"]["digest"])
+def _promoted_before(story: Story, iteration: int) -> list[str]:
+    """The digests promoted before a round."""
+    return [str(e.facts["weights"]["digest"]) for e in story.all("promote") if e.iteration < iteration]
 
 
-def _wanted(story: Story, entry: Entry) -> tuple[str, ...]:
-    """The weights that a stage may have worked with; none for a stage without any."""
-    current = next(_promoted_before(story, entry.iteration), story.start)
-    if entry.stage == "generate":
-        return current, story.start
-    if entry.stage == "train":
-        return current, story.start
+def _worked_with(check: Check, story: Story, entry: Entry, current: str) -> None:
+    """A round teaches and trains with the weights in service or those of the start, by configuration."""
+    used = entry.facts["start"] if entry.stage == "train" else entry.facts["weights"]
+    wanted = {current, story.start}
     if entry.stage == "evaluate":
         trained = story.stage(entry.iteration, "train")
-        return (trained.facts["weights"]["digest"],) if trained else (story.start,)
-    return ()
-
-
-def _on(check: Check, entry: Entry, wanted: tuple[str, ...]) -> None:
-    used = entry.facts["start"] if entry.stage == "train" else entry.facts["weights"]
+        wanted = {trained.facts["weights"]["digest"] if trained else story.start}
     if used not in wanted:
-        check.found(
-            entry.path, f"{entry.where} worked with {used}, not {' or '.join(sorted({*wanted}))}", ALTERED
-        )
+        what = f"{entry.where} worked with {used}, not {' or '.join(sorted(wanted))}"
+        check.found(entry.path, what, ALTERED)
 
 
-def _pointer(check: Check, story: Story, target: str) -> None:
-    promoted = story.all("promote")
-    wanted = promoted[-1].facts["weights"]["path"] if promoted else None
+def _pointer(check: Check, target: str, wanted: str | None) -> None:
     if wanted is None:
-        check.found("promoted", f"leads to {target}, but nothing is promoted", "remove the link")
+        what = f"leads to {target}, but the weights in service are those that the run began with"
+        check.found("promoted", what, "remove the link")
     elif target != wanted:
-        remedy = f"`ln -sfn {wanted} promoted` in the run; a crash right after a promotion leaves this"
-        check.found("promoted", f"leads to {target}, the newest promoted weights are {wanted}", remedy)
+        remedy = f"`ln -sfn {wanted} promoted` in the run: a crash right after a promotion leaves this"
+        check.found("promoted", f"leads to {target}, the weights in service are {wanted}", remedy)

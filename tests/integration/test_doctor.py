@@ -8,9 +8,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from s2d_loop.clock import SystemClock
 from s2d_loop.doctor import NotThereError, as_json, as_text, examine
+from s2d_loop.ledger import Ledger
+from s2d_loop.operate.rollback import roll_back
+from s2d_loop.store import LocalStore
+from s2d_loop.train.job import TrainJob, TrainResult
 from tests.support.runs import finished
-from tests.support.scripted import letters_config, words, write_questions
+from tests.support.scripted import ScriptedTrainer, letters_config, words, write_questions
 from tests.support.tamper import Row, change_record, change_table, find, records, write_ledger
 
 
@@ -40,7 +45,9 @@ def found(run: Path) -> list[tuple[str, str, str]]:
 def test_a_run_is_clean_and_every_check_looked_at_something(run: Path) -> None:
     checkup = examine(str(run))
     assert checkup.findings == []
-    assert [check.name for check in checkup.checks if not check.looked] == []
+    assert [check.name for check in checkup.checks if not check.looked] == [
+        "nothing left of forgotten sources"
+    ]
     assert as_text(checkup).endswith("Clean.")
 
 
@@ -149,9 +156,9 @@ RECORDS = [
     ("counts add up between stages", "train", fact("counts", {"in": 7, "out": 7, "dropped": {}})),
     ("stages in order, each once", "generate", fact("iteration", 1)),
     ("stages in order, each once", "gate", fact("stage", "guess")),
-    ("each round on the weights promoted before it", "generate", fact("facts.weights", "f" * 32)),
-    ("each round on the weights promoted before it", "train", fact("facts.start", "f" * 32)),
-    ("each round on the weights promoted before it", "evaluate", fact("facts.weights", "f" * 32)),
+    ("each round on the weights then in service", "generate", fact("facts.weights", "f" * 32)),
+    ("each round on the weights then in service", "train", fact("facts.start", "f" * 32)),
+    ("each round on the weights then in service", "evaluate", fact("facts.weights", "f" * 32)),
     ("promoted weights traced back", "promote", fact("facts.weights.digest", "f" * 32)),
     ("promoted weights traced back", "gate", fact("facts.decision", "hold")),
     ("trained weights are what was committed", "train", fact("facts.weights.digest", "f" * 32)),
@@ -236,3 +243,44 @@ def test_json_says_the_same(run: Path) -> None:
 def test_facts_of_another_form_are_a_finding_not_a_crash(run: Path) -> None:
     change_record(run, "train", fact("facts", {}))
     assert any("could not be checked" in what for _, _, what in found(run))
+
+
+class Killed(BaseException):
+    """As sudden as a kill."""
+
+
+class DyingInRound3(ScriptedTrainer):
+    def train(self, job: TrainJob) -> TrainResult:
+        if len(self.jobs) == 2:
+            raise Killed
+        return super().train(job)
+
+
+def test_a_run_that_was_killed_rolled_back_swept_and_finished_is_clean(tmp_path: Path) -> None:
+    write_questions(tmp_path / "stream.jsonl", words(1, 60))
+    write_questions(tmp_path / "heldout.jsonl", words(2, 4))
+    config = letters_config(
+        tmp_path,
+        run__iterations=6,
+        run__inputs_per_iteration=8,
+        gate__margin=1.0,
+        retention__promoted=2,
+        retention__rounds=2,
+        retention__traces=1,
+        retention__pool=1,
+    )
+    run = str(tmp_path / "run")
+    with pytest.raises(Killed):
+        finished(config, trainer=DyingInRound3())
+    assert examine(run).findings == []
+    roll_back(Ledger(LocalStore(run), SystemClock()), "1")
+    assert examine(run).findings == []
+    finished(config)
+    checkup = examine(run)
+    assert checkup.findings == []
+    assert any("no longer kept" in note for note in checkup.notes)
+    roll_back(Ledger(LocalStore(run), SystemClock()), "5")
+    assert examine(run).findings == []
+    (tmp_path / "run/promoted").unlink()
+    (tmp_path / "run/promoted").symlink_to("weights")
+    assert [each.file for _, each in examine(run).findings] == ["promoted"]
