@@ -66,6 +66,12 @@ class PromptTooLongError(RequestError):
     """The prompt, as the model's own tokens, doesn't fit the engine's context."""
 
 
+class DeadlyRequestError(RequestError):
+    """Engine after engine ended while it worked on this request."""
+
+    reason = "ends_engines"
+
+
 class NotRecordedError(RequestError):
     """A call that must be answered from a recording isn't in it."""
 

@@ -300,6 +300,8 @@ class EngineConfig(Tree):
     """How often one call is tried again, elsewhere where there is an elsewhere."""
     max_restarts: Count = 5
     """How many engines may be replaced in one stage before it gives up."""
+    max_bad_inputs: Count = 8
+    """How many inputs of a stage may be dropped because engine after engine ended while it worked on them."""
 
 
 class GenerateConfig(Tree):

@@ -6,120 +6,53 @@ serves, and hears of failures.
 """
 
 import asyncio
+import contextlib
 import math
 import uuid
 import zlib
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 
 from s2d_loop.config.tree import EngineConfig
+from s2d_loop.engine.lane import POLL_GRACE_S, Lane, LostError, first_line
 from s2d_loop.engine.mailbox import POLL_S
 from s2d_loop.engine.pool import Roster
-from s2d_loop.engine.wire import Outcome, Refusal, Ticket
-from s2d_loop.errors import EngineError, PromptTooLongError, RequestError
+from s2d_loop.engine.wire import Refusal
+from s2d_loop.errors import DeadlyRequestError, EngineError, PromptTooLongError, RequestError
 from s2d_loop.records import Reply, Request
 
-# An engine's poll may be this late before the engine counts as lost.
-POLL_GRACE_S = 60.0
 # A prompt's start decides which engine has its prefix cached.
 PREFIX_CHARS = 256
 # A cached prefix is worth waiting behind this many calls more than elsewhere, plus a share of them.
 AFFINITY_CALLS = 8
 AFFINITY_SHARE = 0.25
+# A call that so many engines died with, the last of them working on no other such call, is their death.
+DEADLY = 3
 
 
-class LostError(Exception):
-    """A call got no outcome from its engine.  `certain`: the engine itself is known to be gone."""
+@dataclass(slots=True)
+class Tries:
+    """What became of one call so far."""
 
-    def __init__(self, reason: str, certain: bool) -> None:
-        super().__init__(reason)
-        self.certain = certain
-
-
-class Lane:
-    """The client's end of one engine.
-
-    At most one submission and one poll are under way; what comes up meanwhile goes with the next.
-    So a lone call goes at once, and many share a trip.
-    """
-
-    def __init__(self, name: str, handle: Any, client: str) -> None:
-        self.name = name
-        self.report: asyncio.Task[bool] | None = None
-        self._handle = handle
-        self._client = client
-        self._outbox: list[Ticket] = []
-        self._waiting: dict[int, asyncio.Future[Outcome]] = {}
-        self._sent = 0
-        self._submitter: asyncio.Task[None] | None = None
-        self._collector: asyncio.Task[None] | None = None
+    failures: list[str] = field(default_factory=list)
+    died: list[str] = field(default_factory=list)
+    """Engines that ended with it in flight."""
+    engines_well: bool = True
+    """Every engine that failed it went on to do other work."""
+    avoid: str = ""
 
     @property
-    def load(self) -> int:
-        return len(self._waiting)
+    def suspect(self) -> bool:
+        return len(self.died) >= DEADLY - 1
 
-    async def call(self, request: Request, limit_s: float) -> Reply | Refusal:
-        """The request's outcome, or `LostError`."""
-        self._sent += 1
-        number = self._sent
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = future
-        self._outbox.append(Ticket(number, request))
-        if self._submitter is None or self._submitter.done():
-            self._submitter = asyncio.create_task(self._submit())
-        if self._collector is None or self._collector.done():
-            self._collector = asyncio.create_task(self._collect())
-        try:
-            async with asyncio.timeout(limit_s):
-                return (await future).result
-        except TimeoutError:
-            self._handle.drop.remote(self._client, [number])
-            raise LostError(
-                f"no answer within {limit_s:g} s (engine.call_timeout_s)", certain=False
-            ) from None
-        except asyncio.CancelledError:
-            self._handle.drop.remote(self._client, [number])
-            raise
-        finally:
-            self._waiting.pop(number, None)
-
-    def fail(self, reason: str) -> None:
-        """Give up on the engine: every call waiting for it is lost."""
-        for task in (self._submitter, self._collector):
-            if task is not None and task is not asyncio.current_task():
-                task.cancel()
-        self._outbox.clear()
-        for future in list(self._waiting.values()):
-            if not future.done():
-                future.set_exception(LostError(reason, certain=True))
-
-    async def _submit(self) -> None:
-        await asyncio.sleep(0)  # calls made in the same turn of the loop go together
-        while self._outbox:
-            batch, self._outbox = self._outbox, []
-            try:
-                await asyncio.wait_for(self._handle.submit.remote(self._client, batch), POLL_GRACE_S)
-            except (ray.exceptions.RayError, TimeoutError) as error:
-                self.fail(f"engine {self.name} took no requests: {_reason(error)}")
-
-    async def _collect(self) -> None:
-        while self._waiting:
-            try:
-                outcomes: list[Outcome] = await asyncio.wait_for(
-                    self._handle.collect.remote(self._client), POLL_S + POLL_GRACE_S
-                )
-            except (ray.exceptions.RayError, TimeoutError) as error:
-                self.fail(f"engine {self.name} gave no answers: {_reason(error)}")
-                return
-            for outcome in outcomes:
-                future = self._waiting.get(outcome.number)
-                if future is not None and not future.done():
-                    future.set_result(outcome)
-            # Those that were answered go before it is asked whether anybody still waits.
-            await asyncio.sleep(0)
+    def failed(self, engine: str, reason: str, *, well: bool, died: bool) -> None:
+        self.failures.append(f"engine {engine}: {reason}")
+        self.engines_well &= well
+        if died:
+            self.died.append(engine)
 
 
 class PoolClient:
@@ -135,6 +68,7 @@ class PoolClient:
         self._queue: deque[asyncio.Future[None]] = deque()
         self._failure: str | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._alone = asyncio.Lock()
 
     async def call(self, request: Request) -> Reply:
         """The model's reply on the round's weights.
@@ -143,30 +77,45 @@ class PoolClient:
         """
         if self._watcher is None:
             self._watcher = asyncio.create_task(self._follow())
-        failures: list[str] = []
-        avoid = ""
+        tries = Tries()
         for _ in range(self._config.max_retries + 1):
-            lane = await self._lane(request, avoid)
-            try:
-                result = await lane.call(request, self._config.call_timeout_s)
-            except LostError as lost:
-                failures.append(f"engine {lane.name}: {lost}")
-                await self._complain(lane, str(lost), lost.certain)
-            else:
-                if isinstance(result, Reply) and result.weights == self._digest:
-                    return result
-                if isinstance(result, Refusal) and not result.retry:
-                    raise (PromptTooLongError if result.too_long else RequestError)(result.message)
-                reason = result.message if isinstance(result, Refusal) else f"it serves {result.weights}"
-                failures.append(f"engine {lane.name}: {reason}")
-                await self._complain(lane, reason, certain=isinstance(result, Reply))
-            finally:
-                self._admit_next()
-            avoid = lane.name
-        raise EngineError(
-            f"a call failed {len(failures)} times (engine.max_retries {self._config.max_retries}); "
-            f"the last: {failures[-1]}"
+            # One of the calls that an engine died with may have been its death.  Those that saw two die
+            # go one at a time, so that the next death names the one.
+            async with self._alone if tries.suspect else contextlib.nullcontext():
+                reply = await self._try(request, tries)
+            if reply is not None:
+                return reply
+            if len(tries.died) >= DEADLY:
+                await self._pool.excuse.remote(len(tries.died))
+                raise DeadlyRequestError(
+                    f"{len(tries.died)} engines died while they worked on it: {', '.join(tries.died)}"
+                )
+        said = (
+            f"a call failed {len(tries.failures)} times (engine.max_retries {self._config.max_retries}); "
+            f"the last: {tries.failures[-1]}"
         )
+        # Engines that do other work well don't fail it: the request does.
+        raise RequestError(said) if tries.engines_well else EngineError(said)
+
+    async def _try(self, request: Request, tries: "Tries") -> Reply | None:
+        lane = await self._lane(request, tries.avoid)
+        tries.avoid = lane.name
+        try:
+            result = await lane.call(request, self._config.call_timeout_s)
+        except LostError as lost:
+            well = await self._complain(lane, str(lost), lost.certain)
+            tries.failed(lane.name, str(lost), well=well, died=lost.certain)
+            return None
+        finally:
+            self._admit_next()
+        if isinstance(result, Reply) and result.weights == self._digest:
+            return result
+        if isinstance(result, Refusal) and not result.retry:
+            raise (PromptTooLongError if result.too_long else RequestError)(result.message)
+        reason = result.message if isinstance(result, Refusal) else f"it serves {result.weights}"
+        well = await self._complain(lane, reason, certain=isinstance(result, Reply))
+        tries.failed(lane.name, reason, well=well, died=False)
+        return None
 
     async def close(self) -> None:
         """Stop following the pool; calls under way are lost."""
@@ -215,22 +164,26 @@ class PoolClient:
                 turn.set_result(None)
                 return
 
-    async def _complain(self, lane: Lane, reason: str, certain: bool) -> None:
-        """Tell the manager, once for all calls that failed together; stop using a condemned engine."""
+    async def _complain(self, lane: Lane, reason: str, certain: bool) -> bool:
+        """Tell the manager, once for all calls that failed together; whether the engine is well.
+
+        A condemned engine isn't used any more.
+        """
         if lane.name not in self._lanes:
-            return
+            return False
         if lane.report is None:
             lane.report = asyncio.create_task(self._report(lane, reason, certain))
         healthy = await asyncio.shield(lane.report)
         lane.report = None
         if not healthy:
             self._lanes.pop(lane.name, None)
+        return healthy
 
     async def _report(self, lane: Lane, reason: str, certain: bool) -> bool:
         try:
             return bool(await self._pool.report.remote(lane.name, reason, certain))
         except ray.exceptions.RayError as error:
-            self._fail(f"the engines' manager is gone: {_reason(error)}")
+            self._fail(f"the engines' manager is gone: {first_line(error)}")
             return False
 
     async def _follow(self) -> None:
@@ -242,7 +195,7 @@ class PoolClient:
                     self._pool.roster.remote(version), POLL_S + POLL_GRACE_S
                 )
             except (ray.exceptions.RayError, TimeoutError) as error:
-                self._fail(f"the engines' manager is gone: {_reason(error)}")
+                self._fail(f"the engines' manager is gone: {first_line(error)}")
                 return
             version = roster.version
             self._apply(roster)
@@ -284,7 +237,3 @@ class ClientFactory:
 
     def __call__(self) -> PoolClient:
         return PoolClient(self.pool, self.config, self.digest, self.num_clients)
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -81,7 +81,7 @@ class Pool:
         self._reading = asyncio.Lock()
         self._proofs: dict[str, list[Proof]] = {}
         self._started_once = False
-        self._restarts = 0
+        self._restarts = self._bad_inputs = 0
         self._failure: str | None = None
         self._version = 0
         self._changed = asyncio.Event()
@@ -91,7 +91,7 @@ class Pool:
     async def serve(self, weights: Weights) -> None:
         """Bring every engine to these weights, proved; returns when all of them may be sent work."""
         self._weights = weights
-        self._restarts, self._failure = 0, None
+        self._restarts, self._bad_inputs, self._failure = 0, 0, None
         for slot in self._slots:
             slot.admitted = False
         self._change()
@@ -125,13 +125,29 @@ class Pool:
         if not certain:
             try:
                 await self._within(
-                    slot.handle.health.remote(), HEALTH_S, f"engine {name} to generate a token"
+                    slot.handle.health.remote(),
+                    min(HEALTH_S, self._config.call_timeout_s),
+                    f"engine {name} to generate a token",
                 )
                 return True
             except (EngineError, ray.exceptions.RayError) as error:
                 reason = f"{reason}; {_first_line(error)}"
         self._lost(slot, slot.handle, reason)
         return False
+
+    async def excuse(self, deaths: int) -> None:
+        """So many engines ended for one bad input, which costs itself: they don't count as outages.
+
+        Bad inputs have a budget of their own, `engine.max_bad_inputs` in a stage.
+        """
+        self._restarts = max(0, self._restarts - deaths)
+        self._bad_inputs += 1
+        if self._bad_inputs > self._config.max_bad_inputs:
+            self._failure = (
+                f"{self._bad_inputs} inputs of this stage ended {deaths} engines each (engine.max_bad_inputs "
+                f"{self._config.max_bad_inputs}): see what they have in common, or what is wrong with the engine"
+            )
+            self._change()
 
     async def proofs(self, digest: str) -> list[Proof]:
         """The proofs that the engines gave for a version of the weights, in order."""

@@ -19,7 +19,7 @@ from s2d_loop.engine.mailbox import Mailboxes
 from s2d_loop.engine.proof import Reference
 from s2d_loop.engine.ray_engines import RayEngines
 from s2d_loop.engine.wire import Outcome, Proof, Refusal, Ticket
-from s2d_loop.errors import BadInputError, EngineError, RequestError
+from s2d_loop.errors import BadInputError, DeadlyRequestError, EngineError, RequestError
 from s2d_loop.records import Message, Reply, Request, Sampling, Weights
 
 ROOT = Path(__file__).parents[2]
@@ -89,9 +89,9 @@ class ScriptedEngine:
             text = request.messages[-1].content
             if text == "too long":
                 return Refusal("the prompt has 9 tokens", retry=False)
-            if self.told("die"):
+            if self.told("die") or text == "poison":
                 os._exit(1)
-            if self.told("hang"):
+            if self.told("hang") or text == "endless":
                 await asyncio.sleep(3600)
             await asyncio.sleep(0.05)
             digest = "another" if self.told("stale") else self.digest
@@ -243,6 +243,26 @@ def test_a_dead_engine_s_calls_are_answered_by_others(
     assert [reply.text.split(" by ")[0] for reply in replies] == [f"0.25 prompt {n}" for n in range(60)]
     wait_for(lambda: len(names(engines)) == 2, "a fresh engine")
     assert name not in names(engines)
+
+
+def test_an_input_that_ends_engine_after_engine_costs_itself_and_no_other(engines: RayEngines) -> None:
+    """Twice over, with other calls in flight: six engines are replaced, more than the five of an outage."""
+    for round_ in range(2):
+        asked = [ask(f"prompt {number}", round_) for number in range(20)]
+        *replies, bad = calls(engines, [*asked, ask("poison", round_)])
+        assert [reply.text.split(" by ")[0] for reply in replies] == [f"0.25 prompt {n}" for n in range(20)]
+        assert isinstance(bad, DeadlyRequestError)
+        assert "3 engines died while they worked on it" in str(bad)
+    wait_for(lambda: len(names(engines)) == 2, "fresh engines")
+
+
+def test_a_request_that_well_engines_fail_is_the_request_s_fault(
+    engines: RayEngines, order: Callable[[str], Path]
+) -> None:
+    (error,) = calls(engines, [ask("endless")])
+    assert isinstance(error, RequestError)
+    assert "no answer within 2 s" in str(error)
+    assert len(names(engines)) == 2
 
 
 def test_a_reply_of_other_weights_is_not_taken(engines: RayEngines, order: Callable[[str], Path]) -> None:
