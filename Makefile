@@ -16,13 +16,14 @@ export UV_HTTP_TIMEOUT ?= 180
 # An empty variable is not an unset one to uv.
 UV := env $(foreach v,UV_FIND_LINKS UV_EXTRA_INDEX_URL UV_INDEX_URL,$(if $(strip $($(v))),,-u $(v))) $(BIN)/uv
 
-.PHONY: help install quickstart test unit integration e2e faults lint types cluster-test clean
+.PHONY: help install quickstart test unit integration e2e faults soak lint types cluster-test clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quickstart    install, then run the loop on the model that ships with the project"
 	@echo "make test          install, then lint, types and every test but the one below"
 	@echo "make unit | integration | e2e | faults | lint | types    one part of it"
+	@echo "make soak          200 rounds with arriving files and random kills; writes soak.html"
 	@echo "make cluster-test  a Ray cluster of three nodes on this machine, with s2d submit"
 	@echo "make clean         remove .venv and what the tests left"
 
@@ -47,6 +48,9 @@ test: install lint types
 
 unit integration e2e faults: install
 	$(BIN)/python -m pytest tests/$@
+
+soak: install
+	$(BIN)/python -m benchmarks.soak
 
 lint: install
 	$(BIN)/ruff check .

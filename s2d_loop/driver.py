@@ -4,16 +4,17 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from s2d_loop.attend import attended
+from s2d_loop.attend import Attended, attended
 from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config, difference, resolved_yaml
-from s2d_loop.dataflow import RayDataflow
+from s2d_loop.dataflow import Dataflow, RayDataflow
 from s2d_loop.errors import BadInputError, ExitCode
 from s2d_loop.evaluate.suite import SYSTEM1, figures
 from s2d_loop.generate import system1_plans, system2_plans
@@ -27,6 +28,7 @@ from s2d_loop.retention import keep_newest
 from s2d_loop.sources import read_heldout
 from s2d_loop.stages import Run
 from s2d_loop.stages.evaluate import say, score_batch
+from s2d_loop.stages.run import Engines, Trainer
 from s2d_loop.stop import terminating
 
 if TYPE_CHECKING:
@@ -37,6 +39,18 @@ _OPERATION = ("dir", "weights_dir", "min_free_gb", "stop_within_s", "no_progress
 
 OpenEngines = Callable[[Config, Path], contextlib.AbstractContextManager["RayEngines"]]
 """From a configuration and a folder for logs to engines, on a Ray that this process is connected to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What does a run's work."""
+
+    dataflow: Dataflow
+    engines: Engines
+    trainer: Trainer
+
+
+OpenParts = Callable[[Config, Attended], contextlib.AbstractContextManager[Parts]]
 
 
 @contextlib.contextmanager
@@ -62,7 +76,17 @@ def run(config: Config, progress: Progress, open_engines: OpenEngines = engines_
         StoppedError: it was asked to stop.
         StalledError: it made no progress for `run.no_progress_s`.
     """
-    checked = check(config)
+    return drive(config, check(config), progress, partial(on_ray, open_engines), node_is_drained)
+
+
+def drive(
+    config: Config,
+    checked: Checked,
+    progress: Progress,
+    open_parts: OpenParts,
+    drained: Callable[[], bool] = lambda: False,
+) -> ExitCode:
+    """`run` over whatever parts; they are opened once the run holds its lease and is attended."""
     ledger = begin(config, checked)
     if finished := ledger.last("finished"):
         progress.note(f"{checked.store.root} is finished: nothing to do.")
@@ -72,23 +96,18 @@ def run(config: Config, progress: Progress, open_engines: OpenEngines = engines_
     keep_newest(log_base(checked), config.retention.logs - 1)
     clock = SystemClock()
     with (
-        attended(config.run, ledger, clock, progress, log_base(checked), node_is_drained) as watched,
-        open_engines(config, watched.folder) as engines,
+        attended(config.run, ledger, clock, progress, log_base(checked), drained) as watched,
+        open_parts(config, watched) as parts,
     ):
-        from s2d_loop.engine import placement
-        from s2d_loop.train.trainer import RayTrainer
-
-        placement.check_fits(config.engine, placement.cluster_nodes(), config.train)
-        watched.describe.append(engines.describe)
         watched.progress.run_started(Path(checked.store.root).name, config.run.iterations)
         return run_loop(
             Run(
                 config=for_workers(config),
                 ledger=ledger,
                 clock=clock,
-                dataflow=RayDataflow(config.generate),
-                engines=engines,
-                trainer=RayTrainer(watched.folder),
+                dataflow=parts.dataflow,
+                engines=parts.engines,
+                trainer=parts.trainer,
                 progress=watched.progress,
                 sources=checked.sources,
                 start=checked.start,
@@ -96,6 +115,18 @@ def run(config: Config, progress: Progress, open_engines: OpenEngines = engines_
                 safe_point=watched.safe_point,
             )
         )
+
+
+@contextlib.contextmanager
+def on_ray(open_engines: OpenEngines, config: Config, watched: Attended) -> Iterator[Parts]:
+    """The parts of a real run."""
+    with open_engines(config, watched.folder) as engines:
+        from s2d_loop.engine import placement
+        from s2d_loop.train.trainer import RayTrainer
+
+        placement.check_fits(config.engine, placement.cluster_nodes(), config.train)
+        watched.describe.append(engines.describe)
+        yield Parts(RayDataflow(config.generate), engines, RayTrainer(watched.folder))
 
 
 def evaluate_model(
