@@ -1,4 +1,4 @@
-"""Where a run's bytes are kept: one root, a local directory or any fsspec URI.
+"""Where a run's bytes are kept: one root, a local directory or an S3 URI.
 
 `ledger` decides what counts; this module only knows how to put bytes durably under the root, and how
 to create a file so that exactly one writer wins (docs/decisions/0001-atomic-commit.md).
@@ -11,14 +11,34 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
-from s2d_loop.errors import BadInputError
+from s2d_loop.errors import BadInputError, S2DError
 
 
 class ExistsError(Exception):
     """A conditional create found that the file is there already."""
+
+
+class StoreError(S2DError):
+    """The root could not be reached, or did not answer."""
+
+
+def inside(path: str) -> str:
+    """The path, if it can't leave the root whatever lies there.
+
+    Raises:
+        StoreError: it is absolute, or goes up, or isn't in its plain form.
+    """
+    if (
+        path != PurePosixPath(path).as_posix()
+        or path.startswith("/")
+        or ".." in path.split("/")
+        or "\0" in path
+    ):
+        raise StoreError(f"{path!r} is not a path inside of a run's root: the run is damaged, or not s2d's")
+    return path
 
 
 class Store(Protocol):
@@ -29,7 +49,7 @@ class Store(Protocol):
     def create(self, path: str, data: bytes) -> None:
         """Publish `data` at `path` whole, durably, and only if nothing is there.
 
-        Raises ExistsError if something is.
+        Raises ExistsError if something is.  `data` must differ from what anybody else creates there.
         """
 
     def read(self, path: str) -> bytes | None:
@@ -85,7 +105,9 @@ class HashingFile:
 def open_store(uri: str) -> Store:
     """The store of a run directory or URI."""
     if "://" in uri and not uri.startswith("file://"):
-        return FsspecStore(uri)
+        from s2d_loop.object_store import ObjectStore
+
+        return ObjectStore(uri)
     return LocalStore(uri.removeprefix("file://"))
 
 
@@ -96,7 +118,11 @@ class LocalStore:
         self.root = str(Path(root).expanduser().absolute())
 
     def _path(self, path: str) -> Path:
-        return Path(self.root) / path
+        whole = Path(self.root, inside(path))
+        # Links inside of the root are fine, such as `promoted`.
+        if not Path(os.path.realpath(whole)).is_relative_to(os.path.realpath(self.root)):
+            raise StoreError(f"{whole} leads out of the run's root by a symbolic link: remove the link")
+        return whole
 
     def create(self, path: str, data: bytes) -> None:
         target = self._path(path)
@@ -163,65 +189,6 @@ class LocalStore:
 
     def local_path(self, path: str) -> str | None:
         return str(self._path(path))
-
-
-class FsspecStore:
-    """An object store whose fsspec driver has a conditional create (`mode="create"`), such as s3fs."""
-
-    def __init__(self, uri: str) -> None:
-        import fsspec
-
-        try:
-            self._fs, path = fsspec.core.url_to_fs(uri)
-        except (ImportError, ValueError) as error:
-            raise BadInputError(
-                f"run.dir: can't open {uri!r}: {error}. Install the fsspec driver of this scheme "
-                "(for s3:// that is s3fs), or use a local path."
-            ) from error
-        self.root = uri.rstrip("/")
-        self._base = path.rstrip("/")
-
-    def _path(self, path: str) -> str:
-        return f"{self._base}/{path}"
-
-    def create(self, path: str, data: bytes) -> None:
-        try:
-            self._fs.pipe_file(self._path(path), data, mode="create")
-        except FileExistsError as error:
-            raise ExistsError(path) from error
-
-    def read(self, path: str) -> bytes | None:
-        try:
-            data: bytes = self._fs.cat_file(self._path(path))
-        except FileNotFoundError:
-            return None
-        return data
-
-    @contextlib.contextmanager
-    def writing(self, path: str) -> Iterator[HashingFile]:
-        with self._fs.open(self._path(path), "wb") as file:
-            yield HashingFile(file)
-
-    @contextlib.contextmanager
-    def reading(self, path: str) -> Iterator[IO[bytes]]:
-        with self._fs.open(self._path(path), "rb") as file:
-            yield file
-
-    def remove(self, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self._fs.rm(self._path(path), recursive=True)
-
-    def list(self, path: str) -> list[str]:
-        try:
-            return sorted(name.rsplit("/", 1)[-1] for name in self._fs.ls(self._path(path), detail=False))
-        except FileNotFoundError:
-            return []
-
-    def free_bytes(self) -> int | None:
-        return None
-
-    def local_path(self, path: str) -> str | None:  # noqa: ARG002
-        return None
 
 
 def sync_directory(path: Path) -> None:

@@ -39,7 +39,7 @@ def _raise(problems: list[str]) -> None:
 
 class RunConfig(Tree):
     dir: str
-    """Where everything of this run is kept: a local path, or an fsspec URI such as s3://bucket/run."""
+    """Where everything of this run is kept: a local path, or a URI such as s3://bucket/run."""
     weights_dir: str | None = None
     """Where weights are kept: a directory that every node can read.  Under run.dir unless given."""
     seed: int = 0

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "s2d_loop"
 LAYERS = [
     {"arrow", "errors", "records", "recorded", "clock", "paths", "plugins", "scaffold", "doctor"},
     {"config"},
-    {"store", "commits", "ledger", "weights"},
+    {"store", "object_store", "commits", "ledger", "weights"},
     {"stop", "versions", "retention", "stacks", "logs"},
     {"watchdog"},
     {"system2", "tasks"},

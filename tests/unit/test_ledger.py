@@ -12,7 +12,8 @@ from s2d_loop.clock import SystemClock
 from s2d_loop.commits import parse
 from s2d_loop.errors import LostLeaseError
 from s2d_loop.ledger import FORMAT, Attempt, Counts, Ledger, LedgerError
-from s2d_loop.store import ExistsError, FsspecStore, LocalStore, Store
+from s2d_loop.object_store import ObjectStore
+from s2d_loop.store import ExistsError, LocalStore, Store
 
 ROWS = pa.table({"a": [1, 2, 3]})
 
@@ -20,7 +21,7 @@ ROWS = pa.table({"a": [1, 2, 3]})
 @pytest.fixture(params=["local", "fsspec"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return (
-        LocalStore(str(tmp_path / "run")) if request.param == "local" else FsspecStore(f"memory://{tmp_path}")
+        LocalStore(str(tmp_path / "run")) if request.param == "local" else ObjectStore(f"memory://{tmp_path}")
     )
 
 
