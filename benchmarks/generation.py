@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from s2d_loop.config.tree import EngineConfig
-from s2d_loop.generate import Plan, generate
+from s2d_loop.generate import generate
+from s2d_loop.plan import Plan
 from s2d_loop.records import Input, Message, Messages, Sampling, Weights, call_seed, content_hash
 from s2d_loop.system2.prompts import fill, load
 from s2d_loop.testbed import DATA_DIR, MODEL_DIR

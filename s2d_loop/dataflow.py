@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from s2d_loop.config import GenerateConfig
 from s2d_loop.errors import S2DError
-from s2d_loop.generate import CallModel, Plan, generate
+from s2d_loop.generate import CallModel, generate
+from s2d_loop.plan import Plan
 from s2d_loop.records import Generation, Input, Reply, Request, rows, schema, table
 
 

@@ -17,9 +17,9 @@ from s2d_loop.config import Config, difference, resolved_yaml
 from s2d_loop.dataflow import Dataflow, RayDataflow
 from s2d_loop.errors import BadInputError, ExitCode
 from s2d_loop.evaluate.suite import SYSTEM1, figures
-from s2d_loop.generate import system1_plans, system2_plans
 from s2d_loop.ledger import Ledger
 from s2d_loop.loop import run_loop
+from s2d_loop.plan import system1_plans, system2_plans
 from s2d_loop.preflight import Checked, check, for_workers
 from s2d_loop.ray_session import node_is_drained, ray_session
 from s2d_loop.records import Generation, HeldOut

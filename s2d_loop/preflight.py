@@ -16,8 +16,8 @@ from typing import Any
 from s2d_loop.config import Config, TaskConfig
 from s2d_loop.curate.language import check_languages
 from s2d_loop.errors import BadInputError
-from s2d_loop.generate import distillation_plans
 from s2d_loop.paths import resolve
+from s2d_loop.plan import distillation_plans
 from s2d_loop.records import Weights
 from s2d_loop.sources import Source, open_source, read_heldout
 from s2d_loop.store import Store, open_store

@@ -12,7 +12,8 @@ from rich.text import Text
 from s2d_loop.config import Config, load
 from s2d_loop.driver import engines_of
 from s2d_loop.errors import BadInputError, NotRecordedError, S2DError
-from s2d_loop.generate import CallModel, Plan, RecordingLLM, system2_plans
+from s2d_loop.generate import CallModel, RecordingLLM
+from s2d_loop.plan import Plan, system2_plans
 from s2d_loop.preflight import model_path
 from s2d_loop.recorded import read_records, recording_of
 from s2d_loop.records import Call, Input, Message, Reply, Request, Sample, Weights, content_hash

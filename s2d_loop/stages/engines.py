@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pyarrow as pa
 
-from s2d_loop.generate import Plan
+from s2d_loop.plan import Plan
 from s2d_loop.records import Weights
 from s2d_loop.stages.run import Run
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 from s2d_loop.config import Config
 from s2d_loop.errors import UnansweredError
 from s2d_loop.evaluate.suite import SYSTEM1, SYSTEM2, by_task, figures, score
-from s2d_loop.generate import system1_plans, system2_plans
 from s2d_loop.ledger import Attempt, Counts, Record
+from s2d_loop.plan import system1_plans, system2_plans
 from s2d_loop.records import Generation, HeldOut, Input, Scored, rows, table
 from s2d_loop.stages.engines import generated, serve
 from s2d_loop.stages.run import Balance, Run

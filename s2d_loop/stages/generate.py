@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from s2d_loop.curate.signs import sign_columns
 from s2d_loop.errors import BadInputError, S2DError
-from s2d_loop.generate import distillation_plans
 from s2d_loop.ledger import Attempt, Counts, Record
+from s2d_loop.plan import distillation_plans
 from s2d_loop.records import RECORDED, Generation, Input, Trace, rows, schema, table
 from s2d_loop.stages.curate import curate_table, task_signs
 from s2d_loop.stages.engines import generated, serve

@@ -24,7 +24,8 @@ from s2d_loop.config.load import load
 from s2d_loop.config.tree import TaskConfig
 from s2d_loop.curate.judge import curate
 from s2d_loop.evaluate.metrics import wilson
-from s2d_loop.generate import CallModel, Plan, distillation_plans, generate, system1_plans
+from s2d_loop.generate import CallModel, generate
+from s2d_loop.plan import Plan, distillation_plans, system1_plans
 from s2d_loop.records import Generation, HeldOut, Sample
 from s2d_loop.sources import read_heldout
 from s2d_loop.tasks.base import Task

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from s2d_loop.config import load
-from s2d_loop.generate import distillation_plans, generate
+from s2d_loop.generate import generate
+from s2d_loop.plan import distillation_plans
 from s2d_loop.preflight import check
 from s2d_loop.records import Reply, Request
 from s2d_loop.sources import open_source

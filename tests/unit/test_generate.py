@@ -7,7 +7,8 @@ import pytest
 
 from s2d_loop.config import Config
 from s2d_loop.errors import EngineError, PromptTooLongError, RequestError
-from s2d_loop.generate import Plan, Stop, Usc, generate, system1_plans
+from s2d_loop.generate import generate
+from s2d_loop.plan import Plan, Stop, Usc, system1_plans
 from s2d_loop.records import Input, Message, Reply, Request, Sampling, Selection, content_hash
 
 QUESTION = 'Take the last letters of the words in "Edgar Bob" and concatenate them.'

@@ -20,6 +20,7 @@ LAYERS = [
     {"formats"},
     {"sources"},
     {"curate"},
+    {"plan"},
     {"generate"},
     {"dataflow", "engine", "known"},
     {"intake", "pool"},
@@ -48,6 +49,7 @@ PURE = (
     "intake.py",
     "known.py",
     "pool.py",
+    "plan.py",
     "generate.py",
     "loop.py",
 )

@@ -11,8 +11,9 @@ import pytest
 from s2d_loop.config import Config, CurateConfig
 from s2d_loop.curate.judge import NOT_RECORDED, REASONS, curate
 from s2d_loop.errors import BadInputError, S2DError
-from s2d_loop.generate import Plan, distillation_plans, generate
+from s2d_loop.generate import generate
 from s2d_loop.loop import run_loop
+from s2d_loop.plan import Plan, distillation_plans
 from s2d_loop.preflight import check_recorded
 from s2d_loop.recorded import Record, read_records, recording_of
 from s2d_loop.records import (

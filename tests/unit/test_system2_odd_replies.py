@@ -22,7 +22,8 @@ from s2d_loop.curate.judge import (
     TIE,
     curate,
 )
-from s2d_loop.generate import Plan, Usc, generate
+from s2d_loop.generate import generate
+from s2d_loop.plan import Plan, Usc
 from s2d_loop.records import KEPT, Generation, Input, Message, Part, Reply, Request, Sampling, Verdict
 from s2d_loop.system2.registry import METHODS
 from s2d_loop.tasks.base import Perturbation
