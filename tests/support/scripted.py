@@ -76,8 +76,9 @@ class ScriptedEngines:
             self.served.append(weights.digest)
 
     def client_factory(self, num_clients=1):  # type: ignore[no-untyped-def]
-        model, fail = self._model, self._fail
-        assert model is not None, "nothing is served"
+        fail = self._fail
+        assert self._model is not None, "nothing is served"
+        model: ScriptedModel = self._model
 
         class Client:
             async def call(self, request: Request) -> Reply:
