@@ -116,6 +116,7 @@ class LocalStore:
 
     def __init__(self, root: str) -> None:
         self.root = str(Path(root).expanduser().absolute())
+        self._synced: set[Path] = set()
 
     def _path(self, path: str) -> Path:
         whole = Path(self.root, inside(path))
@@ -136,13 +137,15 @@ class LocalStore:
             # A link either makes the whole file appear or fails because the name is taken.
             os.link(temporary, target)
         except FileExistsError as error:
+            # It may be our own, where the file server's answer got lost: whoever builds on it needs it kept.
+            sync_directories(target.parent, self._synced)
             raise ExistsError(path) from error
         except OSError as error:
             raise _explained(error, self.root) from error
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
-        sync_directory(target.parent)
+        sync_directories(target.parent, self._synced)
 
     def read(self, path: str) -> bytes | None:
         try:
@@ -163,7 +166,7 @@ class LocalStore:
                 os.fsync(file.fileno())
         except OSError as error:
             raise _explained(error, self.root) from error
-        sync_directory(target.parent)
+        sync_directories(target.parent, self._synced)
 
     @contextlib.contextmanager
     def reading(self, path: str) -> Iterator[IO[bytes]]:
@@ -172,6 +175,7 @@ class LocalStore:
 
     def remove(self, path: str) -> None:
         target = self._path(path)
+        self._synced = {each for each in self._synced if not each.is_relative_to(target)}
         if target.is_dir():
             shutil.rmtree(target)
         else:
@@ -191,9 +195,23 @@ class LocalStore:
         return str(self._path(path))
 
 
-def sync_directory(path: Path) -> None:
-    """Make a new name in a directory survive a power loss."""
-    handle = os.open(path, os.O_RDONLY)
+def sync_directories(folder: Path, synced: set[Path]) -> None:
+    """Make a new name in a folder survive a power loss, and the names of the folders that lead to it.
+
+    Another driver may have made those, and died before it synced them: so each is synced once a process;
+    `synced` keeps account.
+    """
+    _sync(folder)
+    for each in (folder, *folder.parents):
+        if each in synced or each.is_mount():
+            break
+        with contextlib.suppress(PermissionError):  # far above the root a folder can be unreadable
+            _sync(each.parent)
+        synced.add(each)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from s2d_loop.ledger import Attempt, File, Ledger, LedgerError, Record
 from s2d_loop.records import Weights, digest
-from s2d_loop.store import Store, sync_directory
+from s2d_loop.store import Store, sync_directories
 
 FOLDER = "weights"
 """Where the root keeps weights, and what their entries in a record's files are called."""
@@ -137,11 +137,11 @@ def _damage(folder: Path, files: Mapping[str, File]) -> str | None:
 
 
 def _made_durable(path: Path) -> str:
-    """Sync a file that another program wrote, and its folder; its SHA-256."""
+    """Sync a file that another program wrote, and the folders that lead to it; its SHA-256."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    sync_directory(path.parent)
+    sync_directories(path.parent, set())
     return sha256
 
 

@@ -162,7 +162,7 @@ class ShardedSource:
             if new:
                 last = new[-1]
                 after = Position(last.number + 1, last.end, *shard.mark(last, reader.columns), ended)
-            if after != start:
+            if after != start and after.row:  # an empty file holds nothing to go on behind: it may fill yet
                 moved[shard.name] = after
             if not ended:
                 return rows, moved, False

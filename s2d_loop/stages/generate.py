@@ -81,7 +81,8 @@ def generate(run: Run, attempt: Attempt, claimed: Record) -> Balance:
     seconds = run.clock.monotonic() - started
     tokens = sum(tally["tokens"] + tally["direct_tokens"] for tally in tallies.values())
     total = generations.rows
-    if total and failed == total:
+    if total and failed == total and not _worked_before(run):
+        # Later on they cost themselves: a round of nothing but poison must not be drawn for ever.
         raise S2DError(
             f"every one of the {total} inputs failed to generate; the first: {_first_error(batch)}"
         )
@@ -92,6 +93,11 @@ def generate(run: Run, attempt: Attempt, claimed: Record) -> Balance:
         "by_task": tallies,
         "tokens_per_second": tokens / max(seconds, 1e-9) if total else 0.0,
     }
+
+
+def _worked_before(run: Run) -> bool:
+    tallies = [tally for r in run.ledger.stages("generate") for tally in r.facts["by_task"].values()]
+    return any(tally["inputs"] > tally["failed"] for tally in tallies)
 
 
 def _tally(tally: Counter[str], row: Generation) -> None:

@@ -10,7 +10,7 @@ import pytest
 from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config, CurateConfig
 from s2d_loop.driver import begin, same_config
-from s2d_loop.errors import BadInputError, EngineError, ExitCode, LostLeaseError, StoppedError
+from s2d_loop.errors import BadInputError, EngineError, ExitCode, LostLeaseError, RequestError, StoppedError
 from s2d_loop.ledger import Ledger, LedgerError
 from s2d_loop.loop import run_loop
 from s2d_loop.preflight import Checked
@@ -196,6 +196,20 @@ def test_an_outage_stops_the_run_and_the_rerun_goes_on(folder: Path) -> None:
     with pytest.raises(EngineError, match="no engine is left"):
         run_loop(scripted_run(config, engines=ScriptedEngines(fail_later)))
     assert run_loop(scripted_run(config)) == ExitCode.DONE
+
+
+def test_a_round_of_nothing_but_poison_costs_itself(folder: Path) -> None:
+    poison = [" ".join(pair) for pair in words(1, 70)[30:60]]
+
+    def die(request: Request) -> None:
+        if any(each in request.messages[-1].content for each in poison):
+            raise RequestError("the engine died on it")
+
+    config = letters_config(folder, run__iterations=3)
+    assert run_loop(scripted_run(config, engines=ScriptedEngines(die))) == ExitCode.DONE
+    curated = [record.counts for record in reread(folder).stages("curate")]
+    assert curated[1].dropped == {"generation_failed": 30}
+    assert curated[2].out > 0
 
 
 def test_the_first_pass_stops_a_run_that_keeps_nothing(folder: Path) -> None:
