@@ -1,0 +1,298 @@
+"""Judges a run from its history alone: the bytes in the store, what drivers were told, how they ended.
+
+It shares nothing with the loop but the formats, and reads them by itself.  `violations` says what must
+never be; `digest` what must be equal to an undisturbed run's.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+from benchmarks.simulation.model import by
+from benchmarks.simulation.tables import ParquetFile
+
+ROUND = ("intake", "probe", "generate", "curate", "pool", "train", "evaluate", "gate", "promote")
+FLOWS = (("intake", "generate"), ("generate", "curate"), ("curate", "pool"))
+DONE = (0, 3)
+LOST_LEASE = 5
+_UNEQUAL = ("tokens_per_second", "seconds")
+"""Figures that depend on the clock."""
+
+Stage = Mapping[str, Any]
+
+
+@dataclass
+class History:
+    """What drivers were told: `(driver, sequence number, nonce)` of every append that succeeded."""
+
+    appended: list[tuple[str, int, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a driver ended by itself, and whether the ledger said then that the run is finished."""
+
+    driver: str
+    status: int | None
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What there is to judge by; paths are relative to the run's root."""
+
+    files: Mapping[str, bytes]
+    history: History
+    exits: Sequence[Exit]
+    inputs: Mapping[str, bytes]
+    """Files of the watched folder, as they are in the end."""
+    heldout: Sequence[str]
+    """Prompts that must never train."""
+
+
+def violations(evidence: Evidence) -> list[str]:
+    """What should not have happened, in words; nothing after a fault that explains the rest."""
+    try:
+        records = list(_ledger(evidence.files))
+        stages = _stages(records)
+        found = [
+            *_acknowledged(records, evidence.history),
+            *_exits(records, evidence),
+            *_once_and_in_order(stages),
+            *_counted(stages),
+            *_files(stages, evidence.files),
+        ]
+        return found or [
+            *_taken_once(stages, evidence),
+            *_made_by_the_right_weights(stages, evidence.files),
+            *_trained_on_what_was_kept(stages, evidence),
+        ]
+    except (KeyError, ValueError, IndexError, StopIteration, RuntimeError, AssertionError) as error:
+        return [f"the run can't be read: {type(error).__name__}: {error}"]
+
+
+def digest(files: Mapping[str, bytes]) -> str:
+    """Of all that must be equal whatever happened on the way: not times, attempts' names and nonces."""
+    stages = _stages(list(_ledger(files)))
+    attempts = re.compile("|".join(each["attempt"] for each in stages) or "-")
+    hasher = hashlib.sha256()
+    for each in stages:
+        facts = {key: value for key, value in each["facts"].items() if key not in _UNEQUAL}
+        tables = [(file["table"], file["rows"], file["sha256"]) for file in each["files"]]
+        row = [each["iteration"], each["stage"], each["counts"], tables, facts]
+        hasher.update(attempts.sub("*", json.dumps(row, sort_keys=True)).encode())
+    return hasher.hexdigest()
+
+
+def finished(files: Mapping[str, bytes]) -> bool:
+    return any(record["kind"] == "finished" for record in _ledger(files))
+
+
+def _ledger(files: Mapping[str, bytes]) -> Iterator[dict[str, Any]]:
+    """The chain of records; ValueError where it is broken."""
+    previous = ""
+    names = sorted(path for path in files if path.startswith("ledger/") and path.endswith(".json"))
+    names = [name for name in names if not name.startswith("ledger/.")]
+    for number, name in enumerate(names, 1):
+        if name != f"ledger/{number:08d}.json":
+            raise ValueError(f"{name} where record {number} should be")
+        envelope = json.loads(files[name])
+        record = envelope["record"]
+        if hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest() != envelope["sha256"]:
+            raise ValueError(f"{name}: wrong checksum")
+        if (record["seq"], record["prev"]) != (number, previous):
+            raise ValueError(f"{name} doesn't follow the record before it")
+        previous = hashlib.sha256(files[name]).hexdigest()
+        yield record
+
+
+def _stages(records: Sequence[Stage]) -> list[Stage]:
+    """The stages that count, oldest first."""
+    void = {seq for each in records for seq in each["facts"].get("void", [])}
+    return [each for each in records if each["kind"] == "stage" and each["seq"] not in void]
+
+
+def _acknowledged(records: Sequence[Stage], history: History) -> Iterator[str]:
+    """Whoever was told that a record is his was told the truth, and nobody else was."""
+    there = {each["seq"]: each["nonce"] for each in records}
+    owners: dict[int, set[str]] = {}
+    for driver, seq, nonce in history.appended:
+        if there.get(seq) != nonce:
+            yield f"{driver} was told that record {seq} is committed, and it is lost"
+        owners.setdefault(seq, set()).add(driver)
+    for seq, names in owners.items():
+        if len(names) > 1:
+            yield f"record {seq} was given to {' and '.join(sorted(names))}"
+
+
+def _exits(records: Sequence[Stage], evidence: Evidence) -> Iterator[str]:
+    over = [each for each in records if each["kind"] == "finished"]
+    if len(over) > 1:
+        yield f"the run finished {len(over)} times"
+    for each in evidence.exits:
+        driver, status = each.driver, each.status
+        if status in DONE and not each.finished:
+            yield f"{driver} ended with status {status}, and the run wasn't finished"
+        if status in DONE and over and (status == 3) != over[-1]["facts"]["held"]:
+            yield f"{driver} ended with status {status}, the run with held={over[-1]['facts']['held']}"
+        if status == LOST_LEASE:
+            mine = [seq for name, seq, _ in evidence.history.appended if name == driver]
+            if mine and max(mine) == len(records):
+                yield f"{driver} lost its lease, and nobody took it"
+
+
+def _once_and_in_order(stages: Sequence[Stage]) -> Iterator[str]:
+    twice = [key for key, count in Counter(map(_key, stages)).items() if count > 1]
+    if twice:
+        yield f"committed more than once: {twice}"
+    places = [
+        (each["iteration"], 0 if each["iteration"] == 0 else ROUND.index(each["stage"])) for each in stages
+    ]
+    if places != sorted(places):
+        yield f"out of order: {[_key(each) for each in stages]}"
+
+
+def _counted(stages: Sequence[Stage]) -> Iterator[str]:
+    by_key = {_key(each): each["counts"] for each in stages}
+    for key, counts in by_key.items():
+        if counts["in"] != counts["out"] + sum(counts["dropped"].values()):
+            yield f"{key}: the counts don't add up: {counts}"
+    for (iteration, stage), counts in by_key.items():
+        for before, after in FLOWS:
+            following = by_key.get((iteration, after))
+            if stage == before and following and following["in"] != counts["out"]:
+                yield f"round {iteration}: {before} gave {counts['out']}, {after} took {following['in']}"
+
+
+def _files(stages: Sequence[Stage], files: Mapping[str, bytes]) -> Iterator[str]:
+    curated = {each["iteration"] for each in stages if each["stage"] == "curate"}
+    for each in stages:
+        for file in each["files"]:
+            data = files.get(file["path"])
+            if data is None:
+                swept = (
+                    file["table"] == "traces" and each["stage"] == "generate" and each["iteration"] in curated
+                )
+                if not swept:
+                    yield f"{file['path']} was committed and is gone"
+            elif hashlib.sha256(data).hexdigest() != file["sha256"]:
+                yield f"{file['path']} was committed and is damaged"
+
+
+def _taken_once(stages: Sequence[Stage], evidence: Evidence) -> Iterator[str]:
+    """Rows are delivered one after the other, none skipped or repeated, each with the outcome it should have."""
+    following: Counter[str] = Counter()
+    seen: set[str] = set()
+    cursors: dict[str, int] = {}
+    for each in stages:
+        if each["stage"] != "intake":
+            continue
+        for name, row, outcome in _delivered(each, evidence.files):
+            if row != following[name]:
+                yield f"round {each['iteration']}: took {name}#{row} where #{following[name]} comes next"
+                return
+            following[name] += 1
+            wanted = _outcome(evidence.inputs[name].splitlines()[row], seen, evidence.heldout)
+            if outcome != wanted:
+                yield f"round {each['iteration']}: {name}#{row} is {outcome}, and should be {wanted}"
+        for cursor in each["facts"]["cursors"].values():
+            cursors |= {name: shard["row"] for name, shard in cursor["shards"].items()}
+        if any(following[name] != row for name, row in cursors.items()):
+            yield f"round {each['iteration']}: the cursors are at {cursors}, what was taken at {dict(following)}"
+
+
+def _outcome(line: bytes, seen: set[str], heldout: Sequence[str]) -> str:
+    try:
+        prompt = json.loads(line)["prompt"]
+    except ValueError:
+        return "unreadable"
+    if prompt in heldout:
+        return "matches_heldout"
+    if prompt in seen:
+        return "duplicate"
+    seen.add(prompt)
+    return "taken"
+
+
+def _delivered(intake: Stage, files: Mapping[str, bytes]) -> Iterator[tuple[str, int, str]]:
+    """The rows of a round in the order in which they came: file, row, outcome."""
+    others: dict[int, tuple[str, int, str]] = {}
+    for row in _rows(intake, "rejects", files):
+        others[row["place"]] = (row["file"], row["row"], "unreadable")
+    for row in _rows(intake, "dropped", files):
+        others[row["place"]] = (*_origin(row["input"]["id"]), row["reason"])
+    taken = iter(_rows(intake, "inputs", files))
+    for place in range(intake["counts"]["in"]):
+        yield others.pop(place) if place in others else (*_origin(next(taken)["id"]), "taken")
+    assert not others, f"rows beyond what was delivered: {others}"
+
+
+def _origin(input_id: str) -> tuple[str, int]:
+    name, _, row = input_id.removeprefix("stream:").rpartition("#")
+    return name, int(row)
+
+
+def _made_by_the_right_weights(stages: Sequence[Stage], files: Mapping[str, bytes]) -> Iterator[str]:
+    """What every answer says about who gave it, against who should have."""
+    promoted = next((each["facts"]["weights"] for each in stages if _key(each) == (0, "evaluate")), None)
+    trained: dict[int, str] = {}
+    for each in stages:
+        iteration, stage = _key(each)
+        wanted = promoted
+        if stage == "train":
+            trained[iteration] = each["facts"]["weights"]["digest"]
+            if each["facts"]["start"] != promoted:
+                yield f"round {iteration}: training started from {each['facts']['start']}, not {promoted}"
+        elif stage == "promote":
+            promoted = each["facts"]["weights"]["digest"]
+            if promoted != trained.get(iteration):
+                yield f"round {iteration}: promoted {promoted}, trained {trained.get(iteration)}"
+        elif stage == "evaluate":
+            wanted = trained[iteration] if iteration else promoted
+            said = [row["text"] for row in _rows(each, "scored", files)]
+        elif stage == "generate":
+            rows = [row for row in _rows(each, "generations", files) if not row["error"]]
+            said = [sample["text"] for row in rows for sample in row["samples"]]
+        if stage in ("evaluate", "generate"):
+            strangers = [text for text in said if by(str(wanted)) not in text]
+            if strangers:
+                yield f"round {iteration}: {stage} should be {by(str(wanted))}, and holds {strangers[0]!r}"
+
+
+def _trained_on_what_was_kept(stages: Sequence[Stage], evidence: Evidence) -> Iterator[str]:
+    kept: set[str] = set()
+    pooled: set[str] = set()
+    for each in stages:
+        if each["stage"] == "curate":
+            verdicts = list(_rows(each, "verdicts", evidence.files))
+            kept |= {row["input"]["id"] for row in verdicts if row["reason"] == "kept"}
+        if each["stage"] == "pool":
+            new = list(_rows(each, "examples", evidence.files))
+            training = list(_rows(each, "training", evidence.files))
+            if again := pooled & {row["id"] for row in new}:
+                yield f"round {each['iteration']}: in the pool already: {again}"
+            pooled |= {row["id"] for row in new}
+            for row in training:
+                if row["input_id"] not in kept or row["id"] not in pooled:
+                    yield f"round {each['iteration']} trains on {row['id']}, which was not kept"
+                if row["prompt"][-1]["content"] in evidence.heldout:
+                    yield f"round {each['iteration']} trains on a held-out input"
+        if each["stage"] == "train" and each["counts"]["in"] != len(training):
+            yield f"round {each['iteration']}: trained on {each['counts']['in']} rows of {len(training)}"
+
+
+def _rows(stage: Stage, table: str, files: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for file in stage["files"]:
+        if file["table"] == table:
+            rows += ParquetFile(BytesIO(files[file["path"]])).read().to_pylist()
+    return rows
+
+
+def _key(stage: Stage) -> tuple[int, str]:
+    return stage["iteration"], stage["stage"]
