@@ -8,8 +8,9 @@ policy lets only the page's own two scripts run, by their hashes, and lets nothi
 import base64
 import functools
 import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +23,8 @@ from s2d_loop.report.view import Iteration, RunView
 
 NEWEST = 8
 """Iterations shown open in the tables; earlier ones are folded away."""
+MOST_EARLIER = 200
+"""Iterations in the folded table; of more, those at which the gate changed its mind come first."""
 LONGEST_TEXT = 4000
 MOST_CALLS = 48
 
@@ -57,7 +60,8 @@ def render(view: RunView, examples: Iterable[Shown], config: Mapping[str, Any] |
         "times_unit": times_unit,
         "stage_colors": charts.stage_colors(view),
         "newest": [_row(i) for i in reversed(rounds[-NEWEST:])],
-        "earlier": [_row(i) for i in reversed(rounds[:-NEWEST])],
+        "earlier": [_row(i) for i in reversed(_telling(rounds[:-NEWEST]))],
+        "num_earlier": len(rounds[:-NEWEST]),
         "examples": pick(examples),
         "config": yaml.safe_dump(_plain(config or view.config), sort_keys=False, allow_unicode=True),
         "widths": drawn.widths,
@@ -110,6 +114,15 @@ def _signs(view: RunView) -> Iterable[tuple[str, str, Any]]:
 def _outcome_totals(view: RunView, task: str) -> dict[str, int]:
     signs = [s for _, s in view.signs(task)]
     return {"inputs": sum(s.inputs for s in signs), "kept": sum(s.kept for s in signs)}
+
+
+def _telling(rounds: Sequence[Iteration]) -> list[Iteration]:
+    """At most `MOST_EARLIER` iterations in their order: turns of the gate's decision, then the newest."""
+    turns = [now for before, now in itertools.pairwise(rounds) if now.decision != before.decision]
+    chosen = {each.number for each in turns[-MOST_EARLIER:]}
+    newest = (each.number for each in reversed(rounds) if each.number not in chosen)
+    chosen |= set(itertools.islice(newest, MOST_EARLIER - len(chosen)))
+    return [each for each in rounds if each.number in chosen]
 
 
 def _row(iteration: Iteration) -> dict[str, Any]:

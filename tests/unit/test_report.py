@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -203,6 +204,24 @@ def test_a_long_run_is_thinned() -> None:
     outcomes, width = charts.outcomes(view, "t")
     assert width == 9
     assert len({row["iteration"] for row in outcomes["data"]["values"]}) <= charts.MOST_BARS
+
+
+def test_a_page_of_months_stays_small_and_quick_and_shows_where_the_gate_turned() -> None:
+    """Bounds for 500 and 1,000 iterations of two tasks, in bytes and in this process's own time."""
+    tasks = ("a", "b")
+    turns = (7, 300)
+    page.render(RunView(commits(2, tasks=tasks)), [])  # Altair's own import
+    sizes = []
+    for rounds in (500, 1000):
+        began = time.process_time()
+        written = page.render(RunView(commits(rounds, tasks=tasks, hold=turns)), [])
+        assert time.process_time() - began < 30, "a page is written after every run"
+        sizes.append(len(written.encode()) - len(page.vega_bundle().encode()))
+        rows = re.findall(r"<tr[^>]*>\s*<td[^>]*>\s*([\d,]+)\s*</td>", written)
+        assert len(rows) <= page.NEWEST + page.MOST_EARLIER + 4 * len(tasks)
+        assert {"7", "8", "300", "301"} <= set(rows)
+    assert sizes[0] < 1 << 20
+    assert sizes[1] < 1.2 * sizes[0], "a longer run has no larger page"
 
 
 def test_thinning_keeps_the_mean_and_the_start() -> None:
