@@ -144,7 +144,7 @@ def evaluate_model(
     wanted = {
         "model": config.model.model_copy(update={"path": model}),
         "tasks": {task: config.tasks[task]},
-        "sources": [each for each in config.sources if each.task == task],
+        "sources": [each for each in config.sources if task in each.tasks],
         "evaluate": config.evaluate.model_copy(update={"system2_samples": samples}),
     }
     config = config.model_copy(update=wanted)

@@ -76,3 +76,11 @@ class NotRecordedError(RequestError):
     """A call that must be answered from a recording isn't in it."""
 
     reason = "not_recorded"
+
+
+class UnreachableError(Exception):
+    """A source's service didn't answer, or not in time; another try may help."""
+
+
+class SourceError(S2DError):
+    """A source could not be read for as long as it was given; what was committed is kept."""

@@ -78,33 +78,58 @@ class ModelConfig(Tree):
 
 
 class SourceConfig(Tree):
-    """Unlabeled inputs of one task.  A label column, if there is one, is never read."""
+    """Unlabeled inputs of a task, or of several.  A label column, if there is one, is never read."""
 
-    task: str
-    """A key of `tasks`."""
-    type: Literal["jsonl", "parquet", "dataset", "directory"]
-    """`directory` is a folder in which new jsonl or parquet files appear; `dataset` a `datasets` name."""
+    task: str = ""
+    """A key of `tasks`; with `workloads` none."""
+    type: Literal["jsonl", "parquet", "dataset", "directory", "kafka", "delta"]
+    """`directory` is a folder or prefix in which new jsonl or parquet files appear; `dataset` a `datasets` name."""
     path: str
-    """A file, a glob, a directory, a hub name, or testbed://data/NAME."""
+    """A file, a glob, a directory or a URI of one, a hub name, kafka://HOST:PORT/TOPIC, or testbed://data/NAME."""
     name: SourceName | None = None
     """How ids of its inputs start; the path's last part, without its suffix, unless given."""
     subset: str | None = None
     """For `dataset`: which configuration, such as `main` of openai/gsm8k."""
     split: str = "train"
     """For `dataset`: which split."""
+    revision: str | None = None
+    """For `dataset`: which revision of a set on the hub; the newest unless given."""
+    streaming: bool = False
+    """For `dataset`: read rows as they are needed, instead of downloading the set first."""
     prompt: str | None = None
     """The column of plain prompts or of chat `messages`; found by name unless given."""
     template: str | None = None
     """A prompt made of columns, such as `Is {city} in {country}?`, where none holds it ready."""
     format: str | None = None
-    """A public format (`gsm8k`) or `package.module:Class`, where a row is more than a prompt."""
+    """A public format (`gsm8k`), `requests` (logs of a served model) or `package.module:Class`, where a row is
+    more than a prompt."""
+    workloads: dict[str, TaskName] = {}
+    """For `format: requests`: the task of each `workload_id`; other requests are set aside."""
+    drop_constant_system: bool = False
+    """For `format: requests`: leave out a system prompt that all of a workload's first requests have."""
+    options: dict[str, str] = {}
+    """Settings for the client library (fsspec's driver, librdkafka, deltalake).  A value such as `$TOKEN` is
+    taken from the environment, so that no secret is kept with the run."""
+    timeout_s: PositiveFloat = 300.0
+    """How long a service that doesn't answer is tried before the run stops."""
     limit: PositiveInt | None = None
     """Take at most this many rows over the run's life."""
 
     @model_validator(mode="after")
     def _one_way_to_ask(self) -> "SourceConfig":
-        _raise(_two_ways(self))
+        problems = _two_ways(self)
+        if bool(self.task) == bool(self.workloads):
+            problems.append("task: name one, or the task of each workload under `workloads`")
+        if self.format != "requests" and (self.workloads or self.drop_constant_system):
+            key = "workloads" if self.workloads else "drop_constant_system"
+            problems.append(f"{key}: needs `format: requests`")
+        _raise(problems)
         return self
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that it feeds."""
+        return tuple(dict.fromkeys(self.workloads.values())) or (self.task,)
 
     @property
     def source_name(self) -> str:
@@ -469,8 +494,10 @@ def _wrong_feeds(
     for number, source in enumerate(sources):
         if source is None:
             continue
-        if source.task not in tasks:
-            yield f"sources.{number}.task: no task {source.task!r} (there are: {known})"
+        for fed in source.tasks:
+            if fed not in tasks:
+                key = "workloads" if source.workloads else "task"
+                yield f"sources.{number}.{key}: no task {fed!r} (there are: {known})"
         for name, task in tasks.items():
             # With a limit the rest of the file is left to train on: intake passes over what is held out.
             if task is not None and task.heldout.limit is None and _same_rows(source, task.heldout):
@@ -478,7 +505,7 @@ def _wrong_feeds(
                     f"sources.{number}.path: this is also the held-out set of tasks.{name}, and held-out inputs "
                     "never train: give one of the two another file or split, or the held-out set a limit"
                 )
-    fed = {source.task for source in sources if source is not None}
+    fed = {task for source in sources if source is not None for task in source.tasks}
     for name in tasks:
         if name not in fed and None not in sources:
             yield f"tasks.{name}: no source feeds it: add one with `task: {name}` under sources"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from s2d_loop.records import Messages, Part
+from s2d_loop.records import Message, Messages, Part
 
 Row = Mapping[str, Any]
 
@@ -26,13 +26,15 @@ class Item:
     """One input that a row holds.
 
     `group` names what must not be split between training and evaluation (a question that several
-    rows ask in other words); `category` is a heading for evaluation.
+    rows ask in other words); `category` is a heading for evaluation; `task` is given where a
+    source feeds several.
     """
 
     messages: Messages
     parts: tuple[Part, ...] = ()
     group: str = ""
     category: str = ""
+    task: str = ""
 
 
 @runtime_checkable
@@ -83,3 +85,43 @@ def excerpt(value: Any) -> str:
     """The beginning of a value, in characters that any file can hold."""
     shown = value if isinstance(value, str) else repr(value)
     return shown[:_EXCERPT].encode("utf-8", "backslashreplace").decode()
+
+
+ROLES = ("system", "user", "assistant")
+
+
+def messages(turns: list[Any]) -> Messages:
+    """The conversation up to its last user turn, from chat messages.
+
+    What follows the last user turn is an answer, not part of x: it is cut off unseen.
+    """
+    users = [n for n, turn in enumerate(turns) if isinstance(turn, Mapping) and turn.get("role") == "user"]
+    if not users:
+        raise UnreadableError("no user turn among the messages", excerpt(turns))
+    return tuple(_turn(turn, number) for number, turn in enumerate(turns[: users[-1] + 1]))
+
+
+def _turn(turn: Any, number: int) -> Message:
+    if not isinstance(turn, Mapping):
+        raise UnreadableError(f"message {number} is {kind(turn)}, not role and content", excerpt(turn))
+    role, content = turn.get("role"), turn.get("content")
+    if role not in ROLES:
+        raise UnreadableError(f"message {number} has the role {excerpt(role)!r}", excerpt(turn))
+    if not isinstance(content, str):
+        raise UnreadableError(f"the content of message {number} is {kind(content)}, not text", excerpt(turn))
+    return Message(role, prompt_text(content, f"message {number}") if role == "user" else whole(content))
+
+
+def prompt_text(text: str, what: str) -> str:
+    """A text that must say something."""
+    if not text.strip():
+        raise UnreadableError(f"{what} is empty", excerpt(text))
+    return whole(text)
+
+
+def kind(value: Any) -> str:
+    """What a value is, in words."""
+    if value is None:
+        return "null"
+    names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list"}
+    return names.get(type(value), "an object" if isinstance(value, Mapping) else type(value).__name__)

@@ -12,6 +12,7 @@ FORMATS: dict[str, str] = {
     "pandalm": "s2d_loop.formats.pandalm:PandaLm",
     "mt_bench": "s2d_loop.formats.mt_bench:MtBench",
     "gsm8k": "s2d_loop.formats.gsm8k:Gsm8k",
+    "requests": "s2d_loop.formats.requests:Requests",
 }
 
 

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from s2d_loop.config.tree import COLUMN
-from s2d_loop.formats.base import Item, UnreadableError, excerpt, whole
+from s2d_loop.formats.base import Item, UnreadableError, excerpt, kind, messages, prompt_text
 from s2d_loop.records import Message, Messages
 
 PROMPTS = ("prompt", "messages", "question", "instruction", "input", "text", "request.messages")
 """Names that people give prompts, the first that is there wins; the last is a request log's."""
 REFERENCES = ("answer", "reference", "label", "target")
-ROLES = ("system", "user", "assistant")
 
 
 class Items(Protocol):
@@ -73,48 +72,21 @@ def conversation(value: Any) -> Messages:
     What follows the last user turn is an answer, not part of x: it is cut off unseen.
     """
     if isinstance(value, str):
-        return (Message("user", _text(value, "the prompt")),)
+        return (Message("user", prompt_text(value, "the prompt")),)
     if not isinstance(value, list):
-        raise UnreadableError(f"the prompt is {_kind(value)}, not text or a list of messages", excerpt(value))
-    users = [n for n, turn in enumerate(value) if isinstance(turn, Mapping) and turn.get("role") == "user"]
-    if not users:
-        raise UnreadableError("no user turn among the messages", excerpt(value))
-    return tuple(_turn(turn, number) for number, turn in enumerate(value[: users[-1] + 1]))
+        raise UnreadableError(f"the prompt is {kind(value)}, not text or a list of messages", excerpt(value))
+    return messages(value)
 
 
 def reference(value: Any) -> str:
     """A reference answer as text."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise UnreadableError(f"the reference is {_kind(value)}, not text or a number", excerpt(value))
-    return _text(str(value), "the reference")
+        raise UnreadableError(f"the reference is {kind(value)}, not text or a number", excerpt(value))
+    return prompt_text(str(value), "the reference")
 
 
 def _value(value: Any, column: str) -> str:
     """A column as a template takes it."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise UnreadableError(f"column {column!r} is {_kind(value)}, not text or a number", excerpt(value))
+        raise UnreadableError(f"column {column!r} is {kind(value)}, not text or a number", excerpt(value))
     return str(value)
-
-
-def _turn(turn: Any, number: int) -> Message:
-    if not isinstance(turn, Mapping):
-        raise UnreadableError(f"message {number} is {_kind(turn)}, not role and content", excerpt(turn))
-    role, content = turn.get("role"), turn.get("content")
-    if role not in ROLES:
-        raise UnreadableError(f"message {number} has the role {excerpt(role)!r}", excerpt(turn))
-    if not isinstance(content, str):
-        raise UnreadableError(f"the content of message {number} is {_kind(content)}, not text", excerpt(turn))
-    return Message(role, _text(content, f"message {number}") if role == "user" else whole(content))
-
-
-def _text(text: str, what: str) -> str:
-    if not text.strip():
-        raise UnreadableError(f"{what} is empty", excerpt(text))
-    return whole(text)
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
-    names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list"}
-    return names.get(type(value), "an object" if isinstance(value, Mapping) else type(value).__name__)

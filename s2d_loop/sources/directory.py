@@ -18,13 +18,16 @@ from s2d_loop.sources.prefix import Prefixes
 SUFFIXES = (".jsonl", ".json", ".parquet")
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload")
 _MAGIC = frozenset("*?[")
+NO_OPTIONS: Mapping[str, str] = {}
 
 Now = Callable[[], float]
 _List = Callable[[Collection[str]], Sequence[File]]
 """Lists files; the argument names (relative to the root) those already begun."""
 
 
-def lister(kind: str, path: str, *, where: str, now: Now = time.time) -> Lister:
+def lister(
+    kind: str, path: str, options: Mapping[str, str] = NO_OPTIONS, *, where: str, now: Now = time.time
+) -> Lister:
     """A function that lists what `path` holds now, in the order of names.
 
     New files of a watched folder are left out while they are being written; those already begun
@@ -33,7 +36,7 @@ def lister(kind: str, path: str, *, where: str, now: Now = time.time) -> Lister:
     """
     prefixes = Prefixes()
     opened: dict[str, tuple[Hashable, Shard]] = {}
-    root, list_files = _files(kind, path, where, now)
+    root, list_files = _files(kind, path, options, where, now)
 
     def shard(file: File, name: str) -> Shard:
         if kind == "parquet" or (kind == "directory" and file.path.endswith(".parquet")):
@@ -55,9 +58,9 @@ def lister(kind: str, path: str, *, where: str, now: Now = time.time) -> Lister:
     return shards
 
 
-def _files(kind: str, path: str, where: str, now: Now) -> tuple[str, _List]:
+def _files(kind: str, path: str, options: Mapping[str, str], where: str, now: Now) -> tuple[str, _List]:
     """The directory that names are relative to, and what lists the files."""
-    fs, given = open_fs(path, where)
+    fs, given = open_fs(path, options, where)
     if kind == "directory":
         root = given.rstrip("/")
         # An object store has no empty folders: a prefix without objects is one that will fill.

@@ -56,14 +56,14 @@ def as_file(fs: Any, path: str, info: Mapping[str, Any]) -> File:
     return File(fs, path, int(info["size"] or 0), modified, info.get("ino"), etag)
 
 
-def open_fs(path: str, where: str) -> tuple[Any, str]:
+def open_fs(path: str, options: Mapping[str, str], where: str) -> tuple[Any, str]:
     """The file system of a path or URI, and the path in it."""
     import fsspec
 
     try:
         # A listing that is kept would hide the files that come.
-        options = {"use_listings_cache": False} if "://" in path else {}
-        fs, inside = fsspec.core.url_to_fs(path, **options)
+        keep = {"use_listings_cache": False} if "://" in path else {}
+        fs, inside = fsspec.core.url_to_fs(path, **keep, **options)
     except (ImportError, ValueError) as error:
         raise BadInputError(
             f"{where}: can't open {path!r}: {error}. Install the fsspec driver of this scheme "

@@ -1,5 +1,6 @@
 """Sets that the `datasets` library loads, from the hub or a local directory."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Hashable, Iterator, Sequence
@@ -68,21 +69,28 @@ class HubSplit:
             yield from enumerate(batch, first)
 
 
-def lister(path: str, subset: str | None, split: str, *, where: str) -> Lister:
+def lister(path: str, subset: str | None, split: str, revision: str | None = None, *, where: str) -> Lister:
     """A function that gives the one split; loaded (and downloaded, if need be) once, now."""
-    shard = HubSplit(_load(path, subset, split, where), split)
+    shard = HubSplit(_load(path, subset, split, revision, where), split)
     return lambda _: [shard]
 
 
-def _load(path: str, subset: str | None, split: str, where: str) -> Any:
-    import datasets  # slow to import, and most runs don't need it
+def _load(path: str, subset: str | None, split: str, revision: str | None, where: str) -> Any:
+    with loading(path, subset, split, where):
+        import datasets  # slow to import, and most runs don't need it
 
-    try:
         if (Path(path) / "dataset_dict.json").exists():
             return datasets.load_from_disk(path)[split]
         if (Path(path) / "state.json").exists():
             return datasets.load_from_disk(path)
-        return datasets.load_dataset(path, subset, split=split)
+        return datasets.load_dataset(path, subset, split=split, revision=revision)
+
+
+@contextlib.contextmanager
+def loading(path: str, subset: str | None, split: str, where: str) -> Iterator[None]:
+    """Says what can be done when `datasets` fails."""
+    try:
+        yield
     # Whatever goes wrong in there (network, cache, builder, file), only the person can do something.
     except Exception as err:
         said = " ".join(str(err).split())[:400] or type(err).__name__

@@ -25,7 +25,7 @@ def as_inputs(items: Sequence[Item], row_id: str, task: str) -> list[Input]:
     """A row's items as inputs: the row's id where it holds one, numbered where it holds several."""
     ids = [row_id] if len(items) == 1 else [f"{row_id}.{number}" for number in range(len(items))]
     return [
-        Input(input_id, task, item.messages, content_hash(item.messages), item.parts, item.group)
+        Input(input_id, item.task or task, item.messages, content_hash(item.messages), item.parts, item.group)
         for input_id, item in zip(ids, items, strict=True)
     ]
 

@@ -1,8 +1,9 @@
 """What every kind of source shares: reading on from a cursor, and refusing one that no longer fits."""
 
-import contextlib
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from s2d_loop.errors import BadInputError
 from s2d_loop.formats.base import UnreadableError, excerpt
@@ -12,6 +13,9 @@ from s2d_loop.sources.api import START, Cursor, Delivery, Lister, Position, Row,
 from s2d_loop.sources.column import PROMPTS, Items, PromptColumn
 from s2d_loop.sources.cursor import State
 from s2d_loop.sources.items import as_inputs, everything, find_column, nothing_readable, read_items
+from s2d_loop.sources.patience import Patience, readable
+
+T = TypeVar("T")
 
 _CHECKED_PER_READ = 1 << 30
 """What is digested at most, in a read, of shards that are done (bytes, for files): a read stays short
@@ -24,6 +28,20 @@ class RowsAs:
 
     name: str
     reader: Items
+    learn: Callable[[Iterable[Row]], str] | None = None
+    """What the first rows tell, for the cursor: later rows don't change it."""
+    with_learned: Callable[[str], Items] | None = None
+
+    def called(self, rows: Iterable[Row]) -> str:
+        return self.name + (_LEARNED + self.learn(rows) if self.learn else "")
+
+    def reader_of(self, called: str) -> Items:
+        _, _, learned = called.partition(_LEARNED)
+        return self.with_learned(learned) if self.with_learned else self.reader
+
+
+_LEARNED = " with "
+_FIRST_ROWS = 100
 
 
 class ShardedSource:
@@ -32,7 +50,7 @@ class ShardedSource:
     def __init__(
         self,
         name: str,
-        task: str,
+        tasks: Sequence[str],
         list_shards: Lister,
         *,
         where: str,
@@ -40,18 +58,16 @@ class ShardedSource:
         rows_as: RowsAs | None = None,
         limit: int | None = None,
         waits: bool = False,
+        patience: Patience | None = None,
     ):
-        """`waits`: having no rows yet is no mistake (a folder that fills later)."""
-        self.name, self.tasks, self._where = name, (task,), where
+        """`waits`: having no rows yet is no mistake (a folder that fills later); `patience`: it is remote."""
+        self.name, self.tasks, self._where = name, tuple(tasks), where
         self._list_shards, self._limit, self._waits = list_shards, limit, waits
         self._given = column
         self._rows_as = rows_as
         self._fits: dict[str, tuple[Hashable, Position]] = {}
-        with _readable(where):
-            shards = list_shards({})
-            self._column = self._find_column(shards)
-            if self._column is None and not waits:
-                raise nothing_readable(shards, where)
+        self._patience = patience
+        self._column = self._patiently(self._first_look)
 
     @property
     def mapping(self) -> str:
@@ -63,8 +79,22 @@ class ShardedSource:
 
     def read(self, cursor: Cursor | None, limit: int) -> Delivery:
         """At most `limit` rows after the cursor."""
-        with _readable(self._where):
-            return self._read(self._state(cursor), limit)
+        state = self._state(cursor)
+        return self._patiently(lambda: self._read(state, limit))
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        def careful() -> T:
+            with readable(self._where, remote=self._patience is not None):
+                return work()
+
+        return careful() if self._patience is None else self._patience(careful)
+
+    def _first_look(self) -> str | None:
+        shards = self._list_shards({})
+        column = self._find_column(shards)
+        if column is None and not self._waits:
+            raise nothing_readable(shards, self._where)
+        return column
 
     def _read(self, state: State, limit: int) -> Delivery:
         shards = self._list_shards(state.shards)
@@ -72,7 +102,7 @@ class ShardedSource:
         if column is None:
             return self._nothing_yet(state, shards)
         self._column = column
-        reader = self._rows_as.reader if self._rows_as else PromptColumn(column)
+        reader = self._rows_as.reader_of(column) if self._rows_as else PromptColumn(column)
         self._refuse_gone(state, shards)
         unchecked = self._check(state, shards, reader)
         room = limit if self._limit is None else min(limit, self._limit - state.rows)
@@ -97,7 +127,7 @@ class ShardedSource:
                 "give the source its old `name` back"
             )
         given = self._rows_as.name if self._rows_as else self._given
-        if given and state.column and given != state.column:
+        if given and state.column and given != state.column.partition(_LEARNED)[0]:
             raise BadInputError(
                 f"{self._where}: this run read the column {state.column!r} so far, not {given!r}: "
                 "put it back, or add a source of another `name`"
@@ -108,7 +138,8 @@ class ShardedSource:
         """How rows are read, for the cursor; None where there is no row to see it by."""
         if self._rows_as is None:
             return find_column(shards, self._given, PROMPTS, self._where)
-        return self._rows_as.name if next(everything(shards, None), None) else None
+        first = [row for _, row in itertools.islice(everything(shards, None), _FIRST_ROWS)]
+        return self._rows_as.called(first) if first else None
 
     def _refuse_gone(self, state: State, shards: Sequence[Shard]) -> None:
         there = {shard.name for shard in shards}
@@ -200,12 +231,3 @@ def _take(shard: Shard, start: Position, reader: Items, room: int) -> tuple[list
             return taken, False
         taken.append(row)
     return taken, True
-
-
-@contextlib.contextmanager
-def _readable(where: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as err:
-        what = f"{err.filename}: {err.strerror}" if err.filename else str(err)
-        raise BadInputError(f"{where}: can't be read ({what}): check the file and its permissions") from err
