@@ -494,10 +494,9 @@ def _wrong_feeds(
     for number, source in enumerate(sources):
         if source is None:
             continue
-        for fed in source.tasks:
-            if fed not in tasks:
-                key = "workloads" if source.workloads else "task"
-                yield f"sources.{number}.{key}: no task {fed!r} (there are: {known})"
+        for unknown in [each for each in source.tasks if each not in tasks]:
+            key = "workloads" if source.workloads else "task"
+            yield f"sources.{number}.{key}: no task {unknown!r} (there are: {known})"
         for name, task in tasks.items():
             # With a limit the rest of the file is left to train on: intake passes over what is held out.
             if task is not None and task.heldout.limit is None and _same_rows(source, task.heldout):

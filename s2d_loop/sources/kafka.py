@@ -61,10 +61,9 @@ class Topic:
             self._kafka.TopicPartition(self.name, number): spec.earliest() if first else spec.latest()
             for number in partitions
         }
-        asked = self._admin.list_offsets(at, request_timeout=ANSWER_S)
-        return [
-            int(self._answered(lambda each=each: each.result(ANSWER_S + 1).offset)) for each in asked.values()
-        ]
+        asked = self._admin.list_offsets(at, request_timeout=ANSWER_S).values()
+        found = self._answered(lambda: [each.result(ANSWER_S + 1).offset for each in asked])
+        return [int(each) for each in found]
 
     def messages(self, partition: int, start: int | None) -> Iterator[Any]:
         """The messages there are now from an offset (None: the oldest) on.
