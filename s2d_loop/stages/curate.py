@@ -59,8 +59,6 @@ def task_signs(config: Config, seen: Iterable[pa.Table]) -> dict[str, Signs]:
 
 def curate_table(generations: pa.Table, config: Config) -> pa.Table:
     """Tables of `Generation` to tables of `Verdict`, row for row."""
-    verdicts = []
-    for row in rows(generations, Generation):
-        task = config.tasks[row.input.task]
-        verdicts.append(curate(row, load_task(task.parser), task.curate, config.run.seed))
-    return table(verdicts, Verdict)
+    tasks = {name: (load_task(task.parser), task.curate) for name, task in config.tasks.items()}
+    judged = (curate(x, *tasks[x.input.task], config.run.seed) for x in rows(generations, Generation))
+    return table(judged, Verdict)
