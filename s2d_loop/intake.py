@@ -6,20 +6,35 @@ a source replays what the others had delivered.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
+
+import pyarrow as pa
 
 from s2d_loop.config import Config
-from s2d_loop.known import Known
 from s2d_loop.records import Dropped, Input, Reject, table
 from s2d_loop.sources import Cursor, Delivery, Source, fold
 
-DUPLICATE = "duplicate"
 HELD_OUT = "matches_heldout"
 UNREADABLE = "unreadable"
 
 ROWS_PER_READ = 8192
 """Rows that a source is asked for at once: enough to work on in arrays, few enough to hold."""
+
+
+class Test(Protocol):
+    """Something that stands against claiming an input.  It sees a batch first, then its rows in order."""
+
+    def begin(self, inputs: pa.Table) -> None: ...
+
+    def match(self, row: int) -> tuple[str, str] | None:
+        """The reason why a row can't be claimed, and the id of the input that it is too like."""
+
+    def claim(self, row: int, number: int) -> None:
+        """A row is claimed, as this number of the run's inputs."""
+
+    def end(self, claimed: pa.Table) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +43,7 @@ class Outcomes:
 
     source: str
     cursor: Cursor
-    inputs: list[Input]
+    inputs: pa.Table
     dropped: list[Dropped]
     rejects: list[Reject]
 
@@ -41,6 +56,11 @@ class Outcomes:
         """Rows that were not claimed, by reason."""
         return Counter(each.reason for each in self.dropped) + Counter({UNREADABLE: len(self.rejects)})
 
+    @property
+    def by_task(self) -> Counter[str]:
+        """Claimed inputs."""
+        return Counter(self.inputs["task"].to_pylist())
+
 
 class NeverTrain:
     """Held-out inputs: nothing of their content or group is claimed."""
@@ -50,23 +70,33 @@ class NeverTrain:
         self._contents = {each.content_hash: each.id for each in items}
         self._groups = {(each.task, each.group): each.id for each in items if each.group}
 
-    def match(self, x: Input) -> str | None:
-        """The id of the held-out input that x is, or that x is of one group with."""
-        return self._contents.get(x.content_hash) or self._groups.get((x.task, x.group))
+    def begin(self, inputs: pa.Table) -> None:
+        columns = (inputs[name].to_pylist() for name in ("content_hash", "task", "group"))
+        self._batch = list(zip(*columns, strict=True))
+
+    def match(self, row: int) -> tuple[str, str] | None:
+        content, *group = self._batch[row]
+        found = self._contents.get(content) or self._groups.get((group[0], group[1]))
+        return (HELD_OUT, found) if found else None
+
+    def claim(self, row: int, number: int) -> None: ...
+
+    def end(self, claimed: pa.Table) -> None: ...
 
 
 def claim(
     config: Config,
     sources: Iterable[Source],
     cursors: Mapping[str, Cursor],
-    known: Known,
-    never: NeverTrain,
+    tests: Sequence[Test],
+    claimed: int,
 ) -> Iterator[Outcomes]:
     """Take up to `run.inputs_per_iteration` new inputs of each task, read by read.
 
     Args:
         cursors: where each source, by name, stood after the last committed round.
-        known: every input claimed before; those of this round are added.
+        tests: what may stand against an input; the first that does gives the reason.
+        claimed: how many inputs the run has claimed before.
     """
     taken: Counter[str] = Counter()
     place = 0
@@ -74,33 +104,42 @@ def claim(
         cursor = cursors.get(source.name, {})
         while (room := config.run.inputs_per_iteration - max(taken[task] for task in source.tasks)) > 0:
             delivery = source.read(cursor, min(room, ROWS_PER_READ))
-            found = _sort_out(source.name, delivery, place, known, never)
+            found = _sort_out(source.name, delivery, place, tests, claimed)
             yield found
-            taken.update(x.task for x in found.inputs)
+            taken += found.by_task
+            claimed += found.inputs.num_rows
             place += found.rows
             cursor = fold([cursor, delivery.cursor])
             if delivery.exhausted:
                 break
 
 
-def _sort_out(source: str, delivery: Delivery, place: int, known: Known, never: NeverTrain) -> Outcomes:
-    found = Outcomes(source, delivery.cursor, [], [], [])
-    before = iter(known.find(table(delivery.inputs, Input)))
-    here: dict[tuple[str, str], str] = {}
-    for number, row in enumerate(delivery.rows, place):
-        if isinstance(row, Reject):
-            found.rejects.append(replace(row, place=number))
+def _sort_out(
+    source: str, delivery: Delivery, place: int, tests: Sequence[Test], claimed_before: int
+) -> Outcomes:
+    inputs = table(delivery.inputs, Input)
+    for test in tests:
+        test.begin(inputs)
+    dropped: list[Dropped] = []
+    rejects: list[Reject] = []
+    claimed: list[int] = []
+    row = -1
+    for number, x in enumerate(delivery.rows, place):
+        if isinstance(x, Reject):
+            rejects.append(replace(x, place=number))
             continue
-        earlier = next(before) or here.get((row.task, row.content_hash))
-        if heldout := never.match(row):
-            found.dropped.append(Dropped(number, HELD_OUT, heldout, row))
-        elif earlier:
-            found.dropped.append(Dropped(number, DUPLICATE, earlier, row))
-        else:
-            here[row.task, row.content_hash] = row.id
-            found.inputs.append(row)
-    known.add(table(found.inputs, Input))
-    return found
+        row += 1
+        against = next(filter(None, (test.match(row) for test in tests)), None)
+        if against:
+            dropped.append(Dropped(number, *against, x))
+            continue
+        for test in tests:
+            test.claim(row, claimed_before + len(claimed))
+        claimed.append(row)
+    taken = inputs.take(pa.array(claimed, pa.int64()))
+    for test in tests:
+        test.end(taken)
+    return Outcomes(source, delivery.cursor, taken, dropped, rejects)
 
 
 def in_order(

@@ -5,6 +5,7 @@ columns, so it can't disagree with them.
 """
 
 import binascii
+from bisect import bisect_right
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow as pa
 from s2d_loop.records import digest
 
 UNKNOWN = -1
+DUPLICATE = "duplicate"
 
 
 class KeyIndex:
@@ -34,6 +36,7 @@ class KeyIndex:
         """Add keys, with numbers higher than any before."""
         if not len(keys):
             return
+        numbers = numbers.astype(np.int32)
         while self._runs and len(self._runs[-1][0]) <= 2 * len(keys):
             known, theirs = self._runs.pop()
             keys, numbers = np.concatenate([known, keys]), np.concatenate([theirs, numbers])
@@ -43,40 +46,62 @@ class KeyIndex:
 
 
 class Known:
-    """The inputs that were claimed, by task and content."""
+    """The inputs that were claimed, numbered in that order: finds those of the same task and content."""
 
     def __init__(self) -> None:
+        self.count = 0
         self._index = KeyIndex()
-        self._ids: list[pa.ChunkedArray] = []
-        self._count = 0
-
-    def find(self, inputs: pa.Table) -> list[str | None]:
-        """For each input the id of the known one that has its task and content, or None."""
-        numbers = self._index.find(content_keys(inputs))
-        hits = numbers != UNKNOWN
-        found: list[str | None] = [None] * len(numbers)
-        if hits.any():
-            ids = pa.chunked_array([chunk for each in self._ids for chunk in each.chunks])
-            for row, known in zip(
-                np.flatnonzero(hits), ids.take(pa.array(numbers[hits])).to_pylist(), strict=True
-            ):
-                found[row] = known
-        return found
+        self._ids: list[pa.Array] = []
+        self._starts: list[int] = []
 
     def add(self, inputs: pa.Table) -> None:
         """Add claimed inputs: the columns `id`, `task` and `content_hash` of `Input`."""
-        self._index.add(content_keys(inputs), np.arange(self._count, self._count + inputs.num_rows))
-        self._ids.append(inputs["id"])
-        self._count += inputs.num_rows
+        self._index.add(content_keys(inputs), np.arange(self.count, self.count + inputs.num_rows))
+        for chunk in inputs["id"].chunks:
+            self._starts.append(self.count)
+            self._ids.append(chunk)
+            self.count += len(chunk)
+
+    def id_of(self, number: int) -> str:
+        """The id of the input that was claimed as that number."""
+        chunk = bisect_right(self._starts, number) - 1
+        found: str = self._ids[chunk][number - self._starts[chunk]].as_py()
+        return found
+
+    def begin(self, inputs: pa.Table) -> None:
+        """Look up a batch of `Input`, of which rows are then matched or claimed in order."""
+        keys = content_keys(inputs)
+        self._batch, self._keys = inputs, keys.tolist()
+        self._found = self._index.find(keys).tolist()
+        self._here: dict[bytes, int] = {}
+
+    def match(self, row: int) -> tuple[str, str] | None:
+        """Why a row can't be claimed, and the id of the input that it repeats."""
+        if self._found[row] != UNKNOWN:
+            return DUPLICATE, self.id_of(self._found[row])
+        earlier = self._here.get(self._keys[row])
+        return None if earlier is None else (DUPLICATE, self._batch["id"][earlier].as_py())
+
+    def claim(self, row: int, number: int) -> None:  # noqa: ARG002
+        self._here[self._keys[row]] = row
+
+    def end(self, claimed: pa.Table) -> None:
+        self.add(claimed)
 
 
 def content_keys(inputs: pa.Table) -> np.ndarray:
     """16 bytes for the task and content of each input: its content hash, shifted by the task's name."""
-    tasks = inputs["task"].combine_chunks().dictionary_encode()
-    salts = digest_keys([digest(task) for task in tasks.dictionary.to_pylist()])
-    salt = salts[tasks.indices.to_numpy()].view(np.uint64)
-    keys: np.ndarray = digest_keys(inputs["content_hash"].to_pylist()).view(np.uint64) ^ salt
-    return keys.view("S16")
+    keys: np.ndarray = digest_keys(inputs["content_hash"].to_pylist()).view(np.uint64).reshape(-1, 2)
+    keys = keys ^ task_salts(inputs["task"])
+    return keys.view("S16").ravel()
+
+
+def task_salts(tasks: pa.ChunkedArray) -> np.ndarray:
+    """16 bytes for the task of each row, as two numbers: what is of another task has other keys."""
+    names = tasks.combine_chunks().dictionary_encode()
+    salts = digest_keys([digest(name) for name in names.dictionary.to_pylist()])
+    found: np.ndarray = salts.view(np.uint64).reshape(-1, 2)[names.indices.to_numpy()]
+    return found
 
 
 def digest_keys(digests: list[str]) -> np.ndarray:

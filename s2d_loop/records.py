@@ -309,6 +309,18 @@ class Dropped:
     input: Input
 
 
+@dataclass(frozen=True, slots=True)
+class Near:
+    """What near duplicates of a claimed input are found by, where `intake.near_duplicates` is on.
+
+    `first` is the number of the first input of its cluster, in the order in which the run claimed them,
+    from 0; its own where it began one.  `keys` name the bands of its MinHash signature.
+    """
+
+    first: int
+    keys: tuple[int, ...]
+
+
 def digest(*parts: str) -> str:
     """A 128-bit hex digest of the parts, which can't run into one another."""
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()

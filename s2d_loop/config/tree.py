@@ -174,6 +174,19 @@ def _two_ways(rows: SourceConfig | HeldOutConfig) -> list[str]:
     return problems
 
 
+class NearDuplicatesConfig(Tree):
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """Share of their runs of three words from which two inputs of a task are near (by MinHash, about).
+    Prompts of one template are near to each other when it is longer than what fills it."""
+    keep: PositiveInt = 1
+    """At most this many near inputs of one cluster are claimed over the run's life."""
+
+
+class IntakeConfig(Tree):
+    near_duplicates: NearDuplicatesConfig | None = None
+    """Drops, and counts, inputs that are near to a claimed or a held-out one; off unless given."""
+
+
 class SamplingConfig(Tree):
     temperature: Annotated[float, Field(ge=0)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -456,6 +469,7 @@ class Config(Tree):
     model: ModelConfig
     tasks: Annotated[dict[TaskName, TaskConfig], Field(min_length=1)]
     sources: Annotated[list[SourceConfig], Field(min_length=1)]
+    intake: IntakeConfig = IntakeConfig()
     engine: EngineConfig = EngineConfig()
     generate: GenerateConfig = GenerateConfig()
     pool: PoolConfig = PoolConfig()

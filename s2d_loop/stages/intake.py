@@ -2,11 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 
-from s2d_loop.intake import NeverTrain, claim
+import pyarrow as pa
+
+from s2d_loop.errors import BadInputError
+from s2d_loop.intake import NeverTrain, Test, claim
 from s2d_loop.known import Known
 from s2d_loop.ledger import Attempt, Counts, Record
-from s2d_loop.records import Dropped, HeldOut, Input, Reject, schema, table
+from s2d_loop.near import ALGORITHM, NearDuplicates
+from s2d_loop.records import Dropped, HeldOut, Input, Near, Reject, schema, table
 from s2d_loop.sources import Cursor, fold, read_heldout
 from s2d_loop.stages.run import Balance, Run
 
@@ -31,11 +36,16 @@ def intake(run: Run, attempt: Attempt) -> Balance:
     """Claim new inputs; what is not claimed is committed beside them, with its reason."""
     earlier = [r for r in run.ledger.stages("intake") if r.iteration < attempt.iteration]
     moves: dict[str, list[Cursor]] = {}
-    known = Known()
+    known, heldout = Known(), [each.input for each in run.heldout()]
+    tests: list[Test] = [NeverTrain(heldout), known]
+    wanted = run.config.intake.near_duplicates
+    near = NearDuplicates(known, heldout, wanted.threshold, wanted.keep) if wanted else None
+    tests += [near] if near else []
     for record in earlier:
         for each in run.ledger.tables(record, "inputs", ["id", "task", "content_hash"]):
             known.add(each)
-    never = NeverTrain(each.input for each in run.heldout())
+        if near:
+            _add_near(run, record, near)
     by_task: Counter[str] = Counter()
     by_source: dict[str, Counter[str]] = {}
     with (
@@ -43,14 +53,17 @@ def intake(run: Run, attempt: Attempt) -> Balance:
         attempt.writer("inputs", schema(Input)) as inputs,
         attempt.writer("dropped", schema(Dropped)) as dropped,
         attempt.writer("rejects", schema(Reject)) as rejects,
+        attempt.writer("near", schema(Near)) if near else nullcontext() as bands,
     ):
-        for found in claim(run.config, run.sources, cursors(earlier), known, never):
-            inputs.write(table(found.inputs, Input))
+        for found in claim(run.config, run.sources, cursors(earlier), tests, known.count):
+            inputs.write(found.inputs)
+            if near and bands:
+                bands.write(near.committed)
             dropped.write(table(found.dropped, Dropped))
             rejects.write(table(found.rejects, Reject))
             moves.setdefault(found.source, []).append(found.cursor)
-            by_task.update(x.task for x in found.inputs)
-            outcomes = {"rows": found.rows, "inputs": len(found.inputs), **found.reasons}
+            by_task.update(found.by_task)
+            outcomes = {"rows": found.rows, "inputs": found.inputs.num_rows, **found.reasons}
             by_source.setdefault(found.source, Counter()).update(outcomes)
             progress.advance(found.rows)
             run.safe_point()
@@ -60,4 +73,20 @@ def intake(run: Run, attempt: Attempt) -> Balance:
         "by_task": by_task,
         "sources": by_source,
         "cursors": {name: fold(each) for name, each in moves.items()},
+        "near_by": ALGORITHM if near else None,
     }
+
+
+def _add_near(run: Run, record: Record, near: NearDuplicates) -> None:
+    """Add the bands of an earlier round.
+
+    Raises:
+        BadInputError: they were made by another version of the library.
+    """
+    if record.facts["near_by"] != ALGORITHM:
+        raise BadInputError(
+            f"intake.near_duplicates: round {record.iteration} compared inputs by {record.facts['near_by']}, "
+            f"and here is {ALGORITHM}: install the version of rensa that the run began with"
+        )
+    tasks = pa.concat_tables(run.ledger.tables(record, "inputs", ["task"]))
+    near.add(tasks["task"], run.ledger.read(record, "near", schema(Near)))

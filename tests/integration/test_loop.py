@@ -2,19 +2,21 @@
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from s2d_loop import stages
 from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config, CurateConfig
 from s2d_loop.driver import begin, same_config
 from s2d_loop.errors import BadInputError, EngineError, ExitCode, LostLeaseError, RequestError, StoppedError
 from s2d_loop.ledger import Ledger, LedgerError
-from s2d_loop.loop import run_loop
+from s2d_loop.loop import commit, run_loop
 from s2d_loop.preflight import Checked
-from s2d_loop.records import Example, Input, Request, Verdict, rows
+from s2d_loop.records import Example, Input, Near, Request, Verdict, rows, schema
 from s2d_loop.report import history
 from s2d_loop.store import LocalStore
 from tests.support.scripted import (
@@ -84,6 +86,22 @@ def test_every_stage_hands_on_what_it_did_not_drop(folder: Path) -> None:
     verdicts = [v.input.id for v in history.verdicts(ledger)]
     assert sorted(inputs) == sorted(verdicts) == sorted(set(inputs))
     assert len(inputs) == 70
+
+
+def test_near_duplicates_are_dropped_over_the_rounds_and_counted(folder: Path) -> None:
+    """Thirty questions, then the same with a word more."""
+    asked = [json.loads(line)["prompt"] for line in (folder / "stream.jsonl").open()][:30]
+    lines = [json.dumps({"prompt": each + end}) for end in ("", " Thanks.") for each in asked]
+    (folder / "stream.jsonl").write_text("\n".join(lines) + "\n")
+    config = letters_config(folder, run__inputs_per_iteration=20, intake__near_duplicates={"threshold": 0.75})
+    run = scripted_run(config)
+    commit(run, 0, "heldout", stages.heldout)
+    found: Counter[str] = Counter()
+    for number in (1, 2, 3):
+        claimed = commit(run, number, "intake", stages.intake)
+        assert run.ledger.read(claimed, "near", schema(Near)).num_rows == claimed.counts.out
+        found += Counter({"claimed": claimed.counts.out, **claimed.counts.dropped})
+    assert found == {"claimed": 30, "near_duplicate": 30}
 
 
 def test_labels_cannot_leak(tmp_path: Path) -> None:

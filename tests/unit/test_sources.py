@@ -16,7 +16,6 @@ from s2d_loop.config import HeldOutConfig, SourceConfig
 from s2d_loop.errors import BadInputError
 from s2d_loop.formats.base import Item, UnreadableError
 from s2d_loop.intake import HELD_OUT, NeverTrain, claim
-from s2d_loop.known import Known
 from s2d_loop.records import Input, Message, Part, content_hash
 from s2d_loop.sources import Delivery, Source, fold, open_source, read_heldout
 
@@ -430,8 +429,8 @@ def test_a_group_on_the_held_out_side_never_trains():
             return Delivery([x(0, "q1"), x(1, "q2"), x(2, "")], {}, exhausted=True)
 
     config = SimpleNamespace(run=SimpleNamespace(inputs_per_iteration=10))
-    (claimed,) = claim(config, [Fixed()], {}, Known(), NeverTrain([x(9, "q1")]))
-    assert [each.id for each in claimed.inputs] == ["s:f#1", "s:f#2"]
+    (claimed,) = claim(config, [Fixed()], {}, [NeverTrain([x(9, "q1")])], 0)
+    assert claimed.inputs["id"].to_pylist() == ["s:f#1", "s:f#2"]
     assert [(each.place, each.reason, each.same_as) for each in claimed.dropped] == [(0, HELD_OUT, "s:f#9")]
 
 
