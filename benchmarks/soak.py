@@ -274,6 +274,8 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, help="where the run is kept; a temporary folder unless given")
     parser.add_argument("--out", type=Path, default=Path("soak.html"), help="the page")
     args = parser.parse_args()
+    if args.rounds < 3 * WARM_UP:
+        parser.error(f"--rounds: growth can't be judged on fewer than {3 * WARM_UP}")
     folder = (args.dir or Path(tempfile.mkdtemp(prefix="s2d-soak-"))).absolute()
     began = time.monotonic()
     found, watch, stream = soak(folder, args.rounds, args.seed)

@@ -9,9 +9,9 @@ from typing import Any
 import psutil
 
 from benchmarks.faults import disturb
-from benchmarks.faults.cases import CALLING, Case, Kind
+from benchmarks.faults.cases import CALLING, ENGINE_FAULTS, Case, Kind
 from benchmarks.faults.compare import State, as_it_stood_before, differences, state
-from benchmarks.faults.hold import Hold
+from benchmarks.faults.hold import At, Hold
 from benchmarks.faults.process import AGENTS, ROOT, Driver, Lost, gone
 from s2d_loop.doctor.examine import examine
 from s2d_loop.errors import ExitCode
@@ -34,17 +34,20 @@ SCRIPTED = {
 }
 REAL = (
     "run.iterations=1",
-    "run.inputs_per_iteration=100",
+    "run.inputs_per_iteration=60",
     "run.min_free_gb=0.0",
     "generate.probe_inputs=4",
-    "tasks.last_letters.heldout.limit=50",
-    "tasks.coin_flip.heldout.limit=50",
+    "tasks.last_letters.method.samples=4",
+    "tasks.coin_flip.method.samples=4",
+    "tasks.last_letters.heldout.limit=40",
+    "tasks.coin_flip.heldout.limit=40",
+    "engine.refresh_timeout_s=60.0",
     "train.steps=24",
     "train.checkpoint_every=4",
     "gate.margin=1.0",
 )
-HANGS_S = 20.0
-"""How long a run may stand still in the cases that hang for good."""
+HANGS_S = {"scripted": 20.0, "ray": 60.0, "real": 180.0}
+"""How long a run may stand still in the cases that hang for good: more than its engines need to start."""
 
 
 class Bench:
@@ -76,8 +79,7 @@ class Bench:
         folder = self.folder / case.name.replace("/", "_")
         root, orders = folder / "run", folder / "orders"
         orders.mkdir(parents=True)
-        calls = case.kind == "ray" and case.stage in CALLING
-        hold = Hold(str(orders), case.iteration, case.stage, calls)
+        hold = Hold(str(orders), case.iteration, case.stage, *_place(case))
         with contextlib.ExitStack() as stack:
             if case.fault == "disk full":
                 stack.enter_context(disturb.small_disk(root, DISK_MB[case.kind]))
@@ -110,12 +112,12 @@ class Bench:
         hangs = fault == "hung for good"
         common = {"kind": kind, "hold": hold.settings() if hold else None}
         if kind == "real":
-            limits = [f"run.no_progress_s={HANGS_S}"] if hangs else ["engine.call_timeout_s=15.0"]
+            limits = [f"run.no_progress_s={HANGS_S[kind]}"] if hangs else ["engine.call_timeout_s=15.0"]
             overrides = [*REAL, *limits, f"run.dir={root}"]
             return common | {"config": str(ROOT / "configs/quickstart.yaml"), "overrides": overrides}
         changes: dict[str, Any] = {**SCRIPTED, "run__dir": str(root)}
         if hangs:
-            changes |= {"run__no_progress_s": HANGS_S, "engine__call_timeout_s": 600.0}
+            changes |= {"run__no_progress_s": HANGS_S[kind], "engine__call_timeout_s": 600.0}
         return common | {"inputs": str(self._inputs), "changes": changes}
 
     def _root(self, kind: Kind, number: int = 0) -> Path:
@@ -168,6 +170,16 @@ class Bench:
         started = [each for driver in drivers for each in driver.started.values()]
         gone(started, disturb.GONE_S, but=AGENTS)
         self._left += started
+
+
+def _place(case: Case) -> tuple[At, int]:
+    """Where a case's driver holds, so that the fault meets work that is under way."""
+    if case.kind == "ray" and case.stage in CALLING:
+        return "calls", 0
+    if case.kind == "real" and case.stage in CALLING and case.fault in (*ENGINE_FAULTS, "hung for good"):
+        return "before calls", 0
+    # Behind the second checkpoint of a training.
+    return "safe point", 9 if (case.kind, case.stage) == ("real", "train") else 0
 
 
 def _end(drivers: list[Driver]) -> None:

@@ -47,7 +47,7 @@ def differences(found: State, wanted: State, but: tuple[str, ...] = ()) -> list[
 
 def as_it_stood_before(run: Path, copy: Path, iteration: int, stage: str) -> None:
     """A copy of a run as it was when a stage had not been committed."""
-    shutil.copytree(run, copy, symlinks=True, ignore=shutil.ignore_patterns("logs"))
+    shutil.copytree(run, copy, symlinks=True, ignore=shutil.ignore_patterns("logs"), dirs_exist_ok=True)
     ledger = ledger_of(copy)
     first = next(r.seq for r in ledger.records if (r.iteration, r.stage) == (iteration, stage))
     for record in ledger.records[first - 1 :]:

@@ -20,7 +20,7 @@ from benchmarks.faults.hold import Hold
 from benchmarks.faults.process import Driver, Lost, gone
 from s2d_loop.errors import ExitCode
 
-GONE_S = 30.0
+GONE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

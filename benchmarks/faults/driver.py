@@ -9,21 +9,22 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from benchmarks.faults.hold import Hold, HoldingStore
 from s2d_loop import driver
 from s2d_loop.attend import Attended
 from s2d_loop.config import Config, load
-from s2d_loop.dataflow import LocalDataflow, RayDataflow
+from s2d_loop.dataflow import ClientFactory, LocalDataflow, RayDataflow
 from s2d_loop.errors import ExitCode, S2DError, TrainError
 from s2d_loop.preflight import Checked, check
 from s2d_loop.ray_session import node_is_drained, ray_session
 from s2d_loop.records import Weights
 from s2d_loop.report.progress import progress
 from s2d_loop.sources import open_source
+from s2d_loop.stages.run import Engines
 from s2d_loop.train import weights_digest
 from s2d_loop.train.job import TrainJob, TrainResult
 from tests.support.scripted import ScriptedEngines, ScriptedTrainer, letters_config
@@ -57,22 +58,47 @@ def main() -> ExitCode:
 
 
 def held(open_parts: driver.OpenParts, hold: Hold | None) -> driver.OpenParts:
-    """The same parts, in a run whose safe points hold first."""
+    """The same parts, in a run that holds."""
+    if hold is None:
+        return open_parts
 
     @contextlib.contextmanager
     def opened(config: Config, watched: Attended) -> Iterator[driver.Parts]:
-        safe_point = watched.safe_point
+        safe_point, left = watched.safe_point, hold.skip
 
         def both() -> None:
-            if hold is not None:
+            nonlocal left
+            if hold.here() and left > 0:
+                left -= 1
+            elif hold.at == "safe point":
                 hold.wait()
             safe_point()
 
         watched.safe_point = both
         with open_parts(config, watched) as parts:
-            yield parts
+            engines = parts.engines if hold.at == "safe point" else HoldingEngines(parts.engines, hold)
+            yield replace(parts, engines=engines)
 
     return opened
+
+
+class HoldingEngines:
+    """Engines that hold before they are given a stage's calls."""
+
+    def __init__(self, engines: Engines, hold: Hold) -> None:
+        self._engines = engines
+        self._hold = hold
+
+    @property
+    def started(self) -> bool:
+        return self._engines.started
+
+    def serve(self, weights: Weights) -> None:
+        self._engines.serve(weights)
+
+    def client_factory(self, num_clients: int = 1) -> ClientFactory:
+        self._hold.wait()
+        return self._engines.client_factory(num_clients)
 
 
 def checked(config: Config, hold: Hold | None) -> Checked:
@@ -93,16 +119,10 @@ def on_ray(hold: Hold | None, config: Config, watched: Attended) -> Iterator[dri
     from benchmarks.faults.engine import RankedEngine
     from s2d_loop.engine.ray_engines import RayEngines
 
-    class HoldingEngines(RayEngines):
-        def client_factory(self, num_clients: int = 1) -> Any:
-            if hold is not None:
-                hold.wait()
-            return super().client_factory(num_clients)
-
     orders = hold.orders if hold is not None else watched.folder
     with (
         ray_session(config),
-        HoldingEngines(config.engine, log_dir=orders, engine_class=RankedEngine) as engines,
+        RayEngines(config.engine, log_dir=orders, engine_class=RankedEngine) as engines,
     ):
         watched.describe.append(engines.describe)
         yield driver.Parts(RayDataflow(config.generate), engines, SteppingTrainer())

@@ -1,19 +1,22 @@
 """Lets a driver stop inside a chosen stage until whoever disturbs it says go.
 
 The places are the loop's own: a safe point inside the stage, or, in a stage without one, the moment before
-its record is committed.  For faults of engines and runners the calls of a stage are held instead.
+its record is committed.  For faults of engines it is the moment before a stage's calls are sent, or the
+calls themselves, inside the engine.
 """
 
 import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from s2d_loop import logs
 from s2d_loop.store import LocalStore
 
 LIMIT_S = 300.0
+
+At = Literal["safe point", "before calls", "calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,9 @@ class Hold:
     orders: str
     iteration: int
     stage: str
-    calls: bool = False
-    """Hold the model's calls, not the driver."""
+    at: At = "safe point"
+    skip: int = 0
+    """How many safe points to pass first."""
 
     @staticmethod
     def read(settings: dict[str, Any] | None) -> "Hold | None":
@@ -55,7 +59,7 @@ class Hold:
         """Say that the place is reached, and wait for the go."""
         if not self.here():
             return
-        if self.calls:
+        if self.at == "calls":
             self.freeze.touch()
             return
         self.reached.write_text(json.dumps(dict(logs.where())))
@@ -74,6 +78,6 @@ class HoldingStore(LocalStore):
         self._hold = hold
 
     def create(self, path: str, data: bytes) -> None:
-        if self._hold is not None and not self._hold.calls:
+        if self._hold is not None and self._hold.at == "safe point":
             self._hold.wait()
         super().create(path, data)
