@@ -19,7 +19,7 @@ import ray
 from s2d_loop.config.tree import EngineConfig
 from s2d_loop.engine.lane import POLL_GRACE_S, Lane, LostError, first_line
 from s2d_loop.engine.mailbox import POLL_S
-from s2d_loop.engine.pool import Roster
+from s2d_loop.engine.pool import HEALTH_S, Roster
 from s2d_loop.engine.wire import Refusal
 from s2d_loop.errors import DeadlyRequestError, EngineError, PromptTooLongError, RequestError
 from s2d_loop.records import Reply, Request
@@ -86,7 +86,7 @@ class PoolClient:
             if reply is not None:
                 return reply
             if len(tries.died) >= DEADLY:
-                await self._pool.excuse.remote(len(tries.died))
+                await self._excuse(len(tries.died))
                 raise DeadlyRequestError(
                     f"{len(tries.died)} engines died while they worked on it: {', '.join(tries.died)}"
                 )
@@ -181,10 +181,16 @@ class PoolClient:
 
     async def _report(self, lane: Lane, reason: str, certain: bool) -> bool:
         try:
-            return bool(await self._pool.report.remote(lane.name, reason, certain))
-        except ray.exceptions.RayError as error:
+            report = self._pool.report.remote(lane.name, reason, certain)
+            return bool(await asyncio.wait_for(report, HEALTH_S + POLL_GRACE_S))
+        except (ray.exceptions.RayError, TimeoutError) as error:
             self._fail(f"the engines' manager is gone: {first_line(error)}")
             return False
+
+    async def _excuse(self, deaths: int) -> None:
+        # Should the manager be gone, whatever is called next says so.
+        with contextlib.suppress(ray.exceptions.RayError, TimeoutError):
+            await asyncio.wait_for(self._pool.excuse.remote(deaths), POLL_GRACE_S)
 
     async def _follow(self) -> None:
         """Keep the lanes those of the manager's roster."""
