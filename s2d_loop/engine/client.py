@@ -39,7 +39,7 @@ class Tries:
 
     failures: list[str] = field(default_factory=list)
     died: list[str] = field(default_factory=list)
-    """Engines that ended with it in flight."""
+    """Engines that ended, or had to be ended, with it in flight."""
     engines_well: bool = True
     """Every engine that failed it went on to do other work."""
     avoid: str = ""
@@ -104,7 +104,7 @@ class PoolClient:
             result = await lane.call(request, self._config.call_timeout_s)
         except LostError as lost:
             well = await self._complain(lane, str(lost), lost.certain)
-            tries.failed(lane.name, str(lost), well=well, died=lost.certain)
+            tries.failed(lane.name, str(lost), well=well, died=not well)
             return None
         finally:
             self._admit_next()
@@ -113,8 +113,9 @@ class PoolClient:
         if isinstance(result, Refusal) and not result.retry:
             raise (PromptTooLongError if result.too_long else RequestError)(result.message)
         reason = result.message if isinstance(result, Refusal) else f"it serves {result.weights}"
-        well = await self._complain(lane, reason, certain=isinstance(result, Reply))
-        tries.failed(lane.name, reason, well=well, died=False)
+        stale = isinstance(result, Reply)
+        well = await self._complain(lane, reason, certain=stale)
+        tries.failed(lane.name, reason, well=well, died=not well and not stale)
         return None
 
     async def close(self) -> None:

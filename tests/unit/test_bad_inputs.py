@@ -116,7 +116,7 @@ class FakePool:
 def outcomes(texts: list[str], engines: int, **config: Any) -> tuple[list[Any], FakePool]:
     async def run() -> tuple[list[Any], FakePool]:
         pool = FakePool(engines)
-        client = PoolClient(pool, EngineConfig(call_timeout_s=0.3, **config), "w")
+        client = PoolClient(pool, EngineConfig(**{"call_timeout_s": 10.0, **config}), "w")
         asked = [Request((Message("user", text),), Sampling(), 0) for text in texts]
         async with asyncio.timeout(20):
             found = await asyncio.gather(*map(client.call, asked), return_exceptions=True)
@@ -146,7 +146,7 @@ def test_only_what_ends_engines_is_dropped_whatever_was_in_flight_beside_it(
 
 @pytest.mark.parametrize("text", [ENDLESS, ODD])
 def test_what_well_engines_fail_is_the_request_s_fault(text: str) -> None:
-    (good, bad), pool = outcomes(["a", text], 2, max_retries=1)
+    (good, bad), pool = outcomes(["a", text], 2, max_retries=1, call_timeout_s=0.5)
     assert isinstance(good, Reply)
     assert isinstance(bad, RequestError)
     assert "a call failed 2 times" in str(bad)
