@@ -68,11 +68,21 @@ class Record:
     prev: str
     format: int = FORMAT
 
+    @property
+    def folder(self) -> str:
+        """Where its attempt wrote, relative to the root."""
+        return folder_of(self.iteration, self.stage, self.attempt)
+
     def to_json(self) -> dict[str, Any]:
         """The record as it is stored, without its checksum."""
         row = asdict(self)
         row["counts"]["in"] = row["counts"].pop("into")
         return row
+
+
+def folder_of(iteration: int, stage: str, attempt: str) -> str:
+    """Where an attempt writes, relative to the root."""
+    return f"data/{iteration:05d}/{stage}-{attempt}"
 
 
 def path_of(seq: int) -> str:

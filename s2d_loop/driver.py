@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from s2d_loop.attend import Attended, attended
 from s2d_loop.clock import SystemClock
-from s2d_loop.config import Config, difference, resolved_yaml
+from s2d_loop.config import Config, SourceConfig, difference, resolved_yaml
 from s2d_loop.dataflow import Dataflow, RayDataflow
 from s2d_loop.errors import BadInputError, ExitCode
 from s2d_loop.evaluate.suite import SYSTEM1, figures
@@ -23,6 +23,7 @@ from s2d_loop.plan import system1_plans, system2_plans
 from s2d_loop.preflight import Checked, check, for_workers
 from s2d_loop.ray_session import node_is_drained, ray_session
 from s2d_loop.records import Generation, HeldOut
+from s2d_loop.replay import forgotten
 from s2d_loop.report.progress import Progress
 from s2d_loop.retention import keep_newest
 from s2d_loop.sources import read_heldout
@@ -206,7 +207,14 @@ def same_config(ledger: Ledger, config: Config, checked: Checked) -> None:
     begun = ledger.last("run")
     if not begun:
         return
+    gone = forgotten(ledger)
+    if back := [each.source_name for each in config.sources if each.source_name in gone]:
+        raise BadInputError(
+            f"{checked.store.root} has forgotten {', '.join(back)}: take it out of `sources`; "
+            "the rest is redone without it"
+        )
     before, now = _without_operation(_completed(begun.facts["config"])), _without_operation(_config(config))
+    before["sources"] = [each for each in before["sources"] if _name(each) not in gone]
     changed = difference(before, now)
     if begun.facts["start"] != checked.start.digest:
         changed.append(
@@ -226,6 +234,10 @@ def _without_operation(config: Mapping[str, Any]) -> dict[str, Any]:
     run = {key: value for key, value in config["run"].items() if key not in _OPERATION}
     # Which model it is, the digest says, wherever it lies.
     return {**config, "run": run, "model": {**config["model"], "path": None}, "ray": None}
+
+
+def _name(source: Mapping[str, Any]) -> str:
+    return SourceConfig.model_validate_json(json.dumps(source)).source_name
 
 
 def _completed(begun: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,7 +270,12 @@ def _facts(config: Config, checked: Checked) -> dict[str, Any]:
     checked.store.remove("config.yaml")
     with checked.store.writing("config.yaml") as file:
         file.write(resolved_yaml(config).encode())
-    return {"config": _config(config), "start": checked.start.digest, "model": checked.start.path}
+    return {
+        "config": _config(config),
+        "sources": {source.name: list(source.tasks) for source in checked.sources},
+        "start": checked.start.digest,
+        "model": checked.start.path,
+    }
 
 
 def log_base(checked: Checked) -> Path:

@@ -43,6 +43,8 @@ class Outcomes:
 
     source: str
     cursor: Cursor
+    exhausted: bool
+    """Whether the source had no more rows then."""
     inputs: pa.Table
     dropped: list[Dropped]
     rejects: list[Reject]
@@ -139,7 +141,7 @@ def _sort_out(
     taken = inputs.take(pa.array(claimed, pa.int64()))
     for test in tests:
         test.end(taken)
-    return Outcomes(source, delivery.cursor, taken, dropped, rejects)
+    return Outcomes(source, delivery.cursor, delivery.exhausted, taken, dropped, rejects)
 
 
 def in_order(

@@ -32,6 +32,7 @@ from s2d_loop.commits import (
     LedgerError,
     Record,
     digest_of,
+    folder_of,
     parse,
     path_of,
     render,
@@ -73,7 +74,7 @@ class Attempt:
     @property
     def folder(self) -> str:
         """Where this attempt writes, relative to the root."""
-        return f"data/{self.iteration:05d}/{self.stage}-{self.id}"
+        return folder_of(self.iteration, self.stage, self.id)
 
     @contextlib.contextmanager
     def writer(self, name: str, schema: pa.Schema) -> Iterator["TableWriter"]:

@@ -67,7 +67,12 @@ def commit(run: Run, iteration: int, name: str, work: Callable[..., Balance], *i
     attempt = run.ledger.attempt(iteration, name)
     with logs.at(iteration=iteration, stage=name, attempt=attempt.id):
         started = run.clock.monotonic()
-        counts, facts = work(run, attempt, *inputs)
+        try:
+            counts, facts = work(run, attempt, *inputs)
+        except Exception:
+            # Who took over may have cleared away what was being written: that is what to report then.
+            run.ledger.check_lease()
+            raise
         seconds = run.clock.monotonic() - started
         record = run.ledger.append("stage", attempt=attempt, seconds=seconds, counts=counts, facts=facts)
         logs.event("committed", seq=record.seq, seconds=record.seconds, counts=asdict(counts))

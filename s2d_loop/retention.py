@@ -15,6 +15,7 @@ from typing import Literal
 from s2d_loop.commits import Record
 from s2d_loop.config import RetentionConfig
 from s2d_loop.ledger import Ledger
+from s2d_loop.replay import done
 from s2d_loop.store import Store
 from s2d_loop.versions import in_service, versions
 
@@ -64,6 +65,9 @@ class _Kept:
             if record.stage == "train" and record.iteration not in self._versions:
                 paths.append(record.facts["weights"]["path"])
             yield from (path for path in paths if not self._ledger.swept(path))
+        forget = self._ledger.last("forget")
+        if forget and not self._ledger.swept(forget.folder) and done(self._ledger, forget):
+            yield forget.folder
 
     def _expired(self, record: Record, table: str) -> bool:
         age, keep = self._current - record.iteration, self._keep
@@ -84,19 +88,19 @@ class _Kept:
         return False
 
 
-def tidy(ledger: Ledger, weights_dir: Path) -> None:
+def tidy(ledger: Ledger, weights_dir: Path | None) -> None:
     """Remove what no record counts: attempts of earlier drivers, and what a killed sweep had named.
 
     Only attempts of earlier leases: a driver that took over meanwhile may be writing its own.
     """
-    counted = {file.path.rpartition("/")[0] for record in ledger.live for file in record.files}
+    counted = {record.folder for record in ledger.live if record.attempt}
     counted |= {record.facts["weights"]["path"] for record in ledger.stages("train")}
     there = [
         f"data/{each}/{name}"
         for each in ledger.store.list("data")
         for name in ledger.store.list(f"data/{each}")
     ]
-    copies = [each.name for each in weights_dir.iterdir()] if weights_dir.is_dir() else []
+    copies = [each.name for each in weights_dir.iterdir()] if weights_dir and weights_dir.is_dir() else []
     there += [f"weights/{name}" for name in {*ledger.store.list("weights"), *copies}]
     left = [
         path

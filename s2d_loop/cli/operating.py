@@ -54,3 +54,28 @@ def rollback(
     from s2d_loop.operate.rollback import roll_back
 
     typer.echo(roll_back(open_ledger(run), version))
+
+
+@app.command()
+def forget(
+    run: RunDir,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A source's name: how ids of its inputs start.")
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would become void, and do nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a run as if it had never seen a source: void, erase and, with the next `s2d run`, redo.
+
+    A driver of this run that is alive loses its lease and exits 5.  Run again with the source taken out
+    of the configuration; it must keep everything else.
+    """
+    from s2d_loop.operate import forget as forgetting
+
+    ledger = open_ledger(run)
+    found = forgetting.plan(ledger, source) if dry_run else forgetting.forget(ledger, source)
+    typer.echo(json.dumps(found.to_json()) if as_json else found.text())
+    if not dry_run and not as_json:
+        typer.echo(f"Forgotten. Take {source} out of the configuration, and run `s2d run` again.")

@@ -1,6 +1,7 @@
 """Runs the System 2 programs: on a first few inputs, then on all that were claimed."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pyarrow as pa
@@ -9,10 +10,14 @@ from s2d_loop.curate.signs import sign_columns
 from s2d_loop.errors import BadInputError, S2DError
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.plan import distillation_plans
-from s2d_loop.records import RECORDED, Generation, Input, Trace, rows, schema, table
+from s2d_loop.records import RECORDED, Generation, Input, Trace, Weights, rows, schema, table
+from s2d_loop.replay import made_before
 from s2d_loop.stages.curate import curate_table, task_signs
 from s2d_loop.stages.engines import generated, serve
 from s2d_loop.stages.run import Balance, Run
+
+_BATCH = 64
+"""Rows between two safe points where no engine sets the pace."""
 
 
 def probe(run: Run, attempt: Attempt, claimed: Record) -> Balance:
@@ -55,7 +60,6 @@ def probe(run: Run, attempt: Attempt, claimed: Record) -> Balance:
 def generate(run: Run, attempt: Attempt, claimed: Record) -> Balance:
     """Run the System 2 programs on every claimed input."""
     version, weights = run.teacher(attempt.iteration)
-    serve(run, weights)
     tallies: dict[str, Counter[str]] = {}
     started = run.clock.monotonic()
     failed = 0
@@ -65,9 +69,7 @@ def generate(run: Run, attempt: Attempt, claimed: Record) -> Balance:
         attempt.writer("generations", schema(Generation)) as generations,
         attempt.writer("traces", schema(Trace)) as traces,
     ):
-        tables = run.ledger.tables(claimed, "inputs")
-        for each in generated(run, tables, distillation_plans(run.config)):
-            batch = list(rows(each, Generation))
+        for batch in _answers(run, claimed, weights):
             for row in batch:
                 made_by = (weights.digest, RECORDED)
                 assert row.error or row.weights in made_by, f"{row.input.id}: made by other weights"
@@ -98,6 +100,29 @@ def generate(run: Run, attempt: Attempt, claimed: Record) -> Balance:
 def _worked_before(run: Run) -> bool:
     tallies = [tally for r in run.ledger.stages("generate") for tally in r.facts["by_task"].values()]
     return any(tally["inputs"] > tally["failed"] for tally in tallies)
+
+
+def _answers(run: Run, claimed: Record, weights: Weights) -> Iterator[list[Generation]]:
+    """What the model says to the claimed inputs, in their order.
+
+    What the same weights said to them in a round that became void is not asked again.
+    """
+    before = made_before(run.ledger, claimed, weights.digest)
+    tables = run.ledger.tables(claimed, "inputs")
+    plans = distillation_plans(run.config)
+    if not before:
+        serve(run, weights)
+        yield from (list(rows(each, Generation)) for each in generated(run, tables, plans))
+        return
+    new: Iterator[Generation] = iter(())
+    if len(before) < claimed.counts.out:
+        serve(run, weights)
+        missing = (t.filter([name not in before for name in t["id"].to_pylist()]) for t in tables)
+        new = rows(generated(run, missing, plans), Generation)
+    for each in run.ledger.tables(claimed, "inputs", ["id"]):
+        for start in range(0, each.num_rows, _BATCH):
+            names = each["id"].slice(start, _BATCH).to_pylist()
+            yield [before.get(name) or next(new) for name in names]
 
 
 def _tally(tally: Counter[str], row: Generation) -> None:

@@ -1,7 +1,6 @@
 """Fixes what is held out, and claims new inputs."""
 
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import nullcontext
 
 import pyarrow as pa
@@ -12,6 +11,7 @@ from s2d_loop.known import Known
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.near import ALGORITHM, NearDuplicates
 from s2d_loop.records import Dropped, HeldOut, Input, Near, Reject, schema, table
+from s2d_loop.replay import cursors, with_replay
 from s2d_loop.sources import Cursor, fold, read_heldout
 from s2d_loop.stages.run import Balance, Run
 
@@ -23,19 +23,12 @@ def heldout(run: Run, attempt: Attempt) -> Balance:
     return Counts(len(items), len(items)), {"by_task": Counter(each.input.task for each in items)}
 
 
-def cursors(intakes: Iterable[Record]) -> dict[str, Cursor]:
-    """Where each source, by name, stands after these rounds: each holds what moved in it."""
-    moves: dict[str, list[Cursor]] = {}
-    for record in intakes:
-        for name, move in record.facts["cursors"].items():
-            moves.setdefault(name, []).append(move)
-    return {name: fold(each) for name, each in moves.items()}
-
-
 def intake(run: Run, attempt: Attempt) -> Balance:
     """Claim new inputs; what is not claimed is committed beside them, with its reason."""
     earlier = [r for r in run.ledger.stages("intake") if r.iteration < attempt.iteration]
     moves: dict[str, list[Cursor]] = {}
+    exhausted: set[str] = set()
+    sources = with_replay(run.ledger, run.sources, run.config.run.iterations and attempt.iteration)
     known, heldout = Known(), [each.input for each in run.heldout()]
     tests: list[Test] = [NeverTrain(heldout), known]
     wanted = run.config.intake.near_duplicates
@@ -55,13 +48,15 @@ def intake(run: Run, attempt: Attempt) -> Balance:
         attempt.writer("rejects", schema(Reject)) as rejects,
         attempt.writer("near", schema(Near)) if near else nullcontext() as bands,
     ):
-        for found in claim(run.config, run.sources, cursors(earlier), tests, known.count):
+        for found in claim(run.config, sources, cursors(run.ledger), tests, known.count):
             inputs.write(found.inputs)
             if near and bands:
                 bands.write(near.committed)
             dropped.write(table(found.dropped, Dropped))
             rejects.write(table(found.rejects, Reject))
             moves.setdefault(found.source, []).append(found.cursor)
+            if found.exhausted:
+                exhausted.add(found.source)
             by_task.update(found.by_task)
             outcomes = {"rows": found.rows, "inputs": found.inputs.num_rows, **found.reasons}
             by_source.setdefault(found.source, Counter()).update(outcomes)
@@ -72,6 +67,7 @@ def intake(run: Run, attempt: Attempt) -> Balance:
     return Counts(delivered, claimed, dict(total)), {
         "by_task": by_task,
         "sources": by_source,
+        "exhausted": sorted(exhausted),
         "cursors": {name: fold(each) for name, each in moves.items()},
         "near_by": ALGORITHM if near else None,
     }

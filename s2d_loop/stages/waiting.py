@@ -1,8 +1,8 @@
 """Waits for inputs before a round of a run without an end (`run.iterations: null`)."""
 
+from s2d_loop.replay import cursors, with_replay
 from s2d_loop.report.text import duration
 from s2d_loop.sources import Cursor, Source, fold
-from s2d_loop.stages.intake import cursors
 from s2d_loop.stages.run import Run
 
 NAP_S = 1.0
@@ -47,8 +47,7 @@ def wait_for_inputs(run: Run, iteration: int) -> None:
         return
     config = run.config.run
     enough = config.min_inputs or config.inputs_per_iteration
-    earlier = [r for r in run.ledger.stages("intake") if r.iteration < iteration]
-    ahead = Ahead(run.sources, cursors(earlier))
+    ahead = Ahead(with_replay(run.ledger, run.sources, None), cursors(run.ledger))
     began = said = run.clock.monotonic()
     first: float | None = None
     while True:
