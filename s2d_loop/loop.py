@@ -10,10 +10,11 @@ from dataclasses import asdict
 from typing import Any
 
 from s2d_loop import logs, retention, stages
-from s2d_loop.errors import BadInputError, ExitCode
+from s2d_loop.errors import ExitCode
 from s2d_loop.evaluate.gate import PROMOTE
 from s2d_loop.ledger import Record
 from s2d_loop.retention import tidy
+from s2d_loop.room import require_room
 from s2d_loop.stages import Balance, Run
 from s2d_loop.versions import point_at_promoted
 
@@ -63,7 +64,7 @@ def commit(run: Run, iteration: int, name: str, work: Callable[..., Balance], *i
     if record := run.ledger.stage(iteration, name):
         return record
     run.safe_point()
-    require_room(run)
+    require_room(run, name, *inputs)
     attempt = run.ledger.attempt(iteration, name)
     with logs.at(iteration=iteration, stage=name, attempt=attempt.id):
         started = run.clock.monotonic()
@@ -77,17 +78,6 @@ def commit(run: Run, iteration: int, name: str, work: Callable[..., Balance], *i
         record = run.ledger.append("stage", attempt=attempt, seconds=seconds, counts=counts, facts=facts)
         logs.event("committed", seq=record.seq, seconds=record.seconds, counts=asdict(counts))
     return record
-
-
-def require_room(run: Run) -> None:
-    """Raises BadInputError when the run's disk has less free space than the config asks for."""
-    free, wanted = run.ledger.store.free_bytes(), run.config.run.min_free_gb
-    if free is not None and free < wanted * 2**30:
-        raise BadInputError(
-            f"run.dir {run.ledger.store.root}: {free / 2**30:.2f} GiB free, run.min_free_gb wants {wanted:g}. "
-            "Free some space, set run.dir to another disk, or lower run.min_free_gb. "
-            "What was committed is safe; the same command goes on from there."
-        )
 
 
 def sweep(run: Run, iteration: int) -> None:

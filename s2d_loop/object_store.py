@@ -109,9 +109,6 @@ class ObjectStore:
             return []
         return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)
 
-    def free_bytes(self) -> int | None:
-        return None
-
     def local_path(self, path: str) -> str | None:  # noqa: ARG002
         return None
 

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from s2d_loop.commits import path_of
 from s2d_loop.config import Config, TaskConfig
 from s2d_loop.curate.language import check_languages
 from s2d_loop.errors import BadInputError
 from s2d_loop.paths import resolve
 from s2d_loop.plan import distillation_plans
 from s2d_loop.records import Weights
+from s2d_loop.room import require_free
 from s2d_loop.sources import Source, open_source, read_heldout
 from s2d_loop.store import Store, open_store
 from s2d_loop.system2.registry import load_method
@@ -80,7 +82,10 @@ def check(config: Config) -> Checked:
         check_recorded(config)
     with _collecting(problems):
         store = open_store(config.run.dir)
-        _check_room(store, config)
+        store.read(path_of(1))  # a bucket answers, or its message says why it doesn't
+        for folder in (store.local_path("data"), config.run.weights_dir):
+            if folder is not None:
+                require_free(Path(folder).expanduser().absolute(), config.run.min_free_gb)
     if problems:
         raise BadInputError("\n".join(problems))
     # Imported late: digests are taken with the trainer's own function.
@@ -233,15 +238,6 @@ def _check_this_machine(config: Config) -> None:
 def gpus_here() -> bool:
     """Whether this machine has an NVIDIA GPU, without importing torch."""
     return Path("/proc/driver/nvidia/gpus").is_dir()
-
-
-def _check_room(store: Store, config: Config) -> None:
-    free, wanted = store.free_bytes(), config.run.min_free_gb
-    if free is not None and free < wanted * 2**30:
-        raise BadInputError(
-            f"run.dir: {store.root} has {free / 2**30:.2f} GiB free and run.min_free_gb wants {wanted:g}: "
-            "free some space, set run.dir to another disk, or lower run.min_free_gb"
-        )
 
 
 def describe(config: Config, checked: Checked, echo: Callable[[str], None]) -> None:

@@ -66,9 +66,6 @@ class Store(Protocol):
     def list(self, path: str) -> list[str]:
         """Names directly under `path`; for sweeping up only, never to find what was committed."""
 
-    def free_bytes(self) -> int | None:
-        """Free space, or None where that has no meaning."""
-
     def local_path(self, path: str) -> str | None:
         """The path as other programs open it, or None if the root isn't a file system."""
 
@@ -184,12 +181,6 @@ class LocalStore:
     def list(self, path: str) -> list[str]:
         target = self._path(path)
         return sorted(each.name for each in target.iterdir()) if target.is_dir() else []
-
-    def free_bytes(self) -> int | None:
-        existing = Path(self.root)
-        while not existing.exists():
-            existing = existing.parent
-        return shutil.disk_usage(existing).free
 
     def local_path(self, path: str) -> str | None:
         return str(self._path(path))

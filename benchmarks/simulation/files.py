@@ -169,6 +169,10 @@ class Files:
         disk, parts = self.place(path)
         self.perform("symlink", path, lambda: self.disks[disk].symlink(parts, os.fspath(target)))
 
+    def statvfs(self, path: Any) -> Any:
+        """There is always room: a disk that fills is another test's matter."""
+        return SimpleNamespace(f_frsize=4096, f_bavail=2**30, f_files=0, f_favail=0)
+
     def readlink(self, path: str, **_: Any) -> str:
         disk, parts = self.place(path)
         node = self.disks[disk].node(self.disks[disk].find(parts))
@@ -323,6 +327,7 @@ _ROUTED: dict[Any, dict[str, str]] = {
     io: _same("open"),
     os: {
         **_same("stat", "mkdir", "unlink", "rmdir", "rename", "link", "symlink", "readlink", "utime"),
+        **_same("statvfs"),
         **_same("listdir", "scandir", "fsync", "fstat", "close"),
         "remove": "unlink",
         "replace": "rename",

@@ -41,7 +41,8 @@ class RunConfig(Tree):
     dir: str
     """Where everything of this run is kept: a local path, or a URI such as s3://bucket/run."""
     weights_dir: str | None = None
-    """Where weights are kept: a directory that every node can read.  Under run.dir unless given."""
+    """Where engines and trainer open weights: a directory that every node can read.  run.dir keeps what is
+    committed, so this may be lost; under run.dir unless given."""
     seed: int = 0
     """Every random choice of the run derives from it."""
     iterations: PositiveInt | None = 3
@@ -56,7 +57,7 @@ class RunConfig(Tree):
     inputs_per_iteration: PositiveInt = 1000
     """At most this many new inputs of each task are claimed by a round."""
     min_free_gb: Annotated[float, Field(ge=0)] = 1.0
-    """A stage doesn't start with less free space than this (local run directories)."""
+    """A stage doesn't start unless this is left beside what it is likely to write (local disks)."""
     no_progress_s: PositiveFloat = 1800.0
     """A run ends, and says why, when for this long no batch, step or stage was done.  Above the time that
     an engine may take to fail a call and be replaced."""

@@ -30,6 +30,7 @@ LAYERS = [
     {"report"},
     {"attend"},
     {"stages"},
+    {"room"},
     {"loop"},
     {"preflight"},
     {"ray_session"},
