@@ -1,10 +1,11 @@
 """Files of a source wherever fsspec finds them, on a disk or in an object store."""
 
 import datetime
+import io
 import time
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from s2d_loop.errors import BadInputError
 
@@ -31,7 +32,8 @@ class File:
 
     def open(self) -> IO[bytes]:
         file: IO[bytes] = self.fs.open(self.path, "rb")
-        return file
+        # fsspec's own file has no `readline` with a limit.
+        return cast(IO[bytes], io.BufferedReader(cast(io.RawIOBase, file))) if _is_buffered(file) else file
 
     def now(self) -> "File":
         """The same file as it is at this moment."""
@@ -70,6 +72,12 @@ def open_fs(path: str, options: Mapping[str, str], where: str) -> tuple[Any, str
             "(for s3:// `pip install s3fs`), or use a local path."
         ) from error
     return fs, str(inside)
+
+
+def _is_buffered(file: Any) -> bool:
+    from fsspec.spec import AbstractBufferedFile
+
+    return isinstance(file, AbstractBufferedFile)
 
 
 def _seconds(value: Any) -> float:

@@ -11,6 +11,8 @@ T = TypeVar("T")
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
+_OUR_MISTAKES = (TypeError, AttributeError, NameError, AssertionError, NotImplementedError)
+"""Another try doesn't help there."""
 
 
 class Patience:
@@ -51,7 +53,7 @@ def readable(where: str, remote: bool) -> Iterator[None]:
     """What a person can mend is bad input; what a remote service throws is worth another try."""
     try:
         yield
-    except (S2DError, UnreachableError):
+    except (S2DError, UnreachableError, *_OUR_MISTAKES):
         raise
     except (FileNotFoundError, PermissionError) as error:
         raise _bad(where, error) from error

