@@ -104,6 +104,19 @@ def test_near_duplicates_are_dropped_over_the_rounds_and_counted(folder: Path) -
     assert found == {"claimed": 30, "near_duplicate": 30}
 
 
+def test_no_evaluation_row_is_in_any_pool(folder: Path) -> None:
+    """Though the source holds all of them, twice."""
+    held, stream = (folder / f"{name}.jsonl" for name in ("heldout", "stream"))
+    stream.write_text(held.read_text() + stream.read_text() + held.read_text())
+    run_loop(scripted_run(letters_config(folder, run__iterations=6)))
+    ledger = reread(folder)
+    assert sum(r.counts.dropped.get("matches_heldout", 0) for r in ledger.stages("intake")) == 80
+    evaluated = {json.loads(line)["prompt"] for line in held.read_text().splitlines()}
+    trained = {turn.content for each in examples(ledger) for turn in each.prompt}
+    assert trained
+    assert not trained & evaluated
+
+
 def test_labels_cannot_leak(tmp_path: Path) -> None:
     """The same run with the label column taken out of the source, or filled with lies."""
     pools = []
