@@ -11,8 +11,7 @@ import pytest
 from s2d_loop.config import Config
 from s2d_loop.config.tree import HeldOutConfig, SourceConfig
 from s2d_loop.intake import HELD_OUT, NeverTrain, claim
-from s2d_loop.known import Known
-from s2d_loop.records import HeldOut, Input
+from s2d_loop.records import HeldOut, Input, rows
 from s2d_loop.reproduce.plan import configured
 from s2d_loop.sources import open_source, read_heldout
 
@@ -33,8 +32,10 @@ def claimed(config: Config, heldout: list[HeldOut]) -> tuple[list[Input], list[s
     )
     sources = [open_source(each) for each in config.sources]
     never = NeverTrain([each.input for each in heldout])
-    found = list(claim(endless, sources, {}, Known(), never))
-    return [x for each in found for x in each.inputs], [d.reason for each in found for d in each.dropped]
+    found = list(claim(endless, sources, {}, [never], 0))
+    return [x for each in found for x in rows(each.inputs, Input)], [
+        d.reason for each in found for d in each.dropped
+    ]
 
 
 def letter_words(x: Input) -> set[str]:
@@ -71,7 +72,7 @@ def letters(number: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("form", "rows", "key"),
+    ("form", "public", "key"),
     [
         (
             "sycophancy_trivia_qa",
@@ -83,10 +84,10 @@ def letters(number: int) -> dict[str, Any]:
     ids=["sycophancy", "last letters"],
 )
 def test_one_public_file_on_both_sides_is_split_by_what_must_not_leak(
-    tmp_path: Path, form: str, rows: list[dict[str, Any]], key: Callable[[Input], Any]
+    tmp_path: Path, form: str, public: list[dict[str, Any]], key: Callable[[Input], Any]
 ) -> None:
     path = tmp_path / "all.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path.write_text("".join(json.dumps(row) + "\n" for row in public))
     task = "trivia_qa" if form.startswith("syc") else "last_letters"
     held = HeldOutConfig(type="jsonl", path=str(path), format=form, limit=6)
     config = configured(CONFIGS / "testbed" / f"{task}.yaml", task, (), ())
@@ -95,7 +96,7 @@ def test_one_public_file_on_both_sides_is_split_by_what_must_not_leak(
     )
     heldout = read_heldout(held, task)
     inputs, dropped = claimed(config, heldout)
-    assert len(inputs) + len(dropped) == len(rows)
+    assert len(inputs) + len(dropped) == len(public)
     assert set(dropped) == {HELD_OUT}
     trained = [key(x) for x in inputs]
     assert trained
