@@ -1,6 +1,6 @@
 """One run of the stages over made-up inputs, measured: a process of its own for `benchmarks.million`.
 
-    python -m benchmarks.million_run FOLDER INPUTS ROUNDS
+    python -m benchmarks.million_run FOLDER INPUTS ROUNDS [--near]
 
 Prints one JSON object.  The stages are the loop's own, curation on Ray; in the place of `generate`,
 recorded samples are committed as it commits them.  Nothing is trained.
@@ -37,12 +37,13 @@ from s2d_loop.store import LocalStore
 MEASURED = ("intake", "curate", "pool")
 
 
-def configuration(folder: Path, per_round: int) -> Config:
+def configuration(folder: Path, per_round: int, near: bool) -> Config:
     heldout, stream = str(folder / "heldout.jsonl"), str(folder / "stream/*.jsonl")
     return Config.model_validate(
         {
             "run": {"dir": str(folder / "run"), "inputs_per_iteration": per_round, "min_free_gb": 0.0},
             "model": {"path": "none"},
+            "intake": {"near_duplicates": {"threshold": 0.7} if near else None},
             "tasks": {
                 "letters": {
                     "parser": "last_letters",
@@ -55,14 +56,14 @@ def configuration(folder: Path, per_round: int) -> Config:
     )
 
 
-def measure(folder: Path, num_inputs: int, rounds: int) -> dict[str, Any]:
+def measure(folder: Path, num_inputs: int, rounds: int, near: bool) -> dict[str, Any]:
     """Runs every round and holds its counts against what was made up.
 
     Raises:
         AssertionError: the counts don't add up.
     """
     planted = write_sources(folder, num_inputs, rounds)
-    config = configuration(folder, -(-num_inputs // rounds))
+    config = configuration(folder, -(-num_inputs // rounds), near)
     expected: Counter[str] = Counter()
     with ray_session(config), Memory() as memory:
         run = new_run(config, folder)
@@ -81,9 +82,11 @@ def measure(folder: Path, num_inputs: int, rounds: int) -> dict[str, Any]:
             curated = commit(run, number, "curate", stages.curate_stage, generated)
             memory.at = "pool"
             commit(run, number, "pool", stages.pool, curated)
-    check_counts(run.ledger, planted, expected)
+    check_counts(run.ledger, planted, expected, near)
     return {
         "inputs": num_inputs,
+        "planted": planted,
+        "near": {k: v for k, v in total(run.ledger, "intake", "dropped").items() if k.startswith("near")},
         "stages": {name: figures(folder, run.ledger, name) for name in MEASURED},
         "driver": dict(memory.driver),
         "worker": memory.worker,
@@ -124,17 +127,16 @@ def commit_recorded(
     return Counts(claimed.counts.out, generations.rows), {"weights": WEIGHTS, "version": 0}
 
 
-def check_counts(ledger: Ledger, planted: Counter[str], expected: Counter[str]) -> None:
-    """Every made-up row must have the outcome that it was made for."""
-    dropped = total(ledger, "intake", "dropped")
-    found = {"claimed": total(ledger, "intake", "out"), **dropped}
-    assert found == {
-        "claimed": planted["new"] + planted["near copy"] + planted["near held out"],
-        "duplicate": planted["copy"],
-        "matches_heldout": planted["held out"],
-        "unreadable": planted["unreadable"],
-    }, f"intake: {found} of {dict(planted)}"
-    assert sum(found.values()) == planted.total()
+def check_counts(ledger: Ledger, planted: Counter[str], expected: Counter[str], near: bool) -> None:
+    """Every made-up row must have the outcome that it was made for; near ones, the one or the other."""
+    dropped = Counter(total(ledger, "intake", "dropped"))
+    claimed = total(ledger, "intake", "out")
+    assert claimed + dropped.total() == planted.total(), f"intake: {claimed} and {dropped} of {planted}"
+    made_for = {"duplicate": "copy", "matches_heldout": "held out", "unreadable": "unreadable"}
+    for reason, kind in made_for.items():
+        # A copy may be of an input that was dropped for being near to another.
+        assert near or dropped[reason] == planted[kind], f"intake: {dropped} of {planted}"
+    assert claimed >= planted["new"] * (0.999 if near else 1), f"intake: {claimed} of {planted}"
     kept = total(ledger, "curate", "out")
     judged = {"kept": kept, **total(ledger, "curate", "dropped")}
     assert judged == dict(expected), f"curate: {judged}, not {dict(expected)}"
@@ -217,5 +219,6 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("inputs", type=int)
     parser.add_argument("rounds", type=int)
+    parser.add_argument("--near", action="store_true")
     args = parser.parse_args()
-    print(json.dumps(measure(args.folder, args.inputs, args.rounds)))
+    print(json.dumps(measure(args.folder, args.inputs, args.rounds, args.near)))
