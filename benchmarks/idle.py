@@ -21,9 +21,11 @@ import psutil
 
 from s2d_loop.clock import SystemClock
 from s2d_loop.config import SourceConfig
+from s2d_loop.ledger import Ledger
 from s2d_loop.report.progress import SilentProgress
 from s2d_loop.sources import open_source
 from s2d_loop.stages import Run, wait_for_inputs
+from s2d_loop.store import LocalStore
 
 MAX_SHARE = 0.01
 MAX_GROWTH = 1 << 20
@@ -45,7 +47,7 @@ def main() -> int:
         source = open_source(SourceConfig(task="t", type="directory", path=folder, name="in"))
         cursor = source.read(None, 10 * args.files).cursor
         asleep = _cost(lambda: time.sleep(args.seconds))
-        run = _run(source, cursor, args)
+        run = _run(source, cursor, args, Path(folder, ".run"))
         waiting = _cost(lambda: _wait(run, args.seconds))
         started = time.process_time()
         source.read(cursor, 1)
@@ -62,14 +64,16 @@ class _Enough(Exception):  # noqa: N818
     """The minute is over."""
 
 
-def _run(source: Any, cursor: Any, args: argparse.Namespace) -> Any:
+def _run(source: Any, cursor: Any, args: argparse.Namespace, folder: Path) -> Any:
     settings = {"min_inputs": 1, "inputs_per_iteration": 1, "max_wait_s": 1e9, "poll_s": args.poll}
-    intake = SimpleNamespace(iteration=1, facts={"cursors": {"in": cursor}})
+    ledger = Ledger(LocalStore(str(folder)), SystemClock())
+    ledger.take_lease()
+    ledger.append("stage", attempt=ledger.attempt(1, "intake"), facts={"cursors": {"in": cursor}})
     return SimpleNamespace(
         config=SimpleNamespace(run=SimpleNamespace(**settings)),
         clock=SystemClock(),
         sources=(source,),
-        ledger=SimpleNamespace(stage=lambda *_: None, stages=lambda _: [intake]),
+        ledger=ledger,
         progress=SilentProgress(),
         safe_point=lambda: None,
     )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,11 +10,13 @@ import pytest
 
 from s2d_loop.config import SourceConfig
 from s2d_loop.errors import StoppedError
+from s2d_loop.ledger import Ledger
 from s2d_loop.report.progress import SilentProgress
 from s2d_loop.sources import open_source
 from s2d_loop.sources.files import File
 from s2d_loop.stages import wait_for_inputs
 from s2d_loop.stages.waiting import NAP_S
+from s2d_loop.store import LocalStore
 
 
 class Time:
@@ -51,10 +54,19 @@ def waiting(folder: Path, clock: Time, *, limit=None, intakes=(), safe_point=lam
         config=SimpleNamespace(run=SimpleNamespace(**settings)),
         clock=clock,
         sources=(open_source(config, now=clock.now),),
-        ledger=SimpleNamespace(stage=lambda *_: None, stages=lambda _: list(intakes)),
+        ledger=ledger_of(folder, clock, intakes),
         progress=Said(),
         safe_point=safe_point,
     )
+
+
+def ledger_of(folder: Path, clock: Time, intakes) -> Ledger:
+    """A ledger in which each of these cursors' moves was committed by a round."""
+    ledger = Ledger(LocalStore(str(folder.with_name(f"{folder.name}-run-{uuid.uuid4().hex}"))), clock)
+    ledger.take_lease()
+    for number, moved in enumerate(intakes, 1):
+        ledger.append("stage", attempt=ledger.attempt(number, "intake"), facts={"cursors": {"in": moved}})
+    return ledger
 
 
 def arrive(folder: Path, name: str, rows: int):
@@ -93,16 +105,14 @@ def test_enough_that_are_there_already_are_not_waited_for_and_unless_given_a_rou
 
 
 def test_a_round_under_way_is_not_waited_for(tmp_path):
-    run = waiting(tmp_path, Time())
-    run.ledger.stage = lambda *_: "committed"
-    wait_for_inputs(run, 1)
+    wait_for_inputs(waiting(tmp_path, Time(), intakes=[{}]), 1)
 
 
 def test_what_earlier_rounds_took_does_not_count_and_a_source_at_its_limit_ends_the_wait(tmp_path):
     arrive(tmp_path, "a", 6)()
     source = waiting(tmp_path, Time()).sources[0]
     first = source.read(None, 4).cursor
-    intakes = [SimpleNamespace(iteration=1, facts={"cursors": {"in": first}})]
+    intakes = [first]
     clock = Time()
     wait_for_inputs(waiting(tmp_path, clock, intakes=intakes), 2)
     assert 300 <= clock.seconds <= 310, "two are left, and five are wanted"
@@ -127,7 +137,7 @@ def test_an_idle_poll_opens_no_file_and_says_nothing(tmp_path, monkeypatch):
     for number in range(30):
         arrive(tmp_path, f"old{number}", 1)()
     done = waiting(tmp_path, Time()).sources[0].read(None, 100).cursor
-    intakes = [SimpleNamespace(iteration=1, facts={"cursors": {"in": done}})]
+    intakes = [done]
     opened: list[str] = []
     open_file = File.open
     monkeypatch.setattr(File, "open", lambda file: opened.append(file.path) or open_file(file))
