@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from s2d_loop.commits import Record
+from s2d_loop.commits import Record, path_of
 from s2d_loop.config import RetentionConfig
 from s2d_loop.ledger import Ledger
 from s2d_loop.replay import done
@@ -107,6 +107,9 @@ def tidy(ledger: Ledger, weights_dir: Path | None) -> None:
         for path in there
         if _lease_of(path) < ledger.lease and (path not in counted or ledger.swept(path))
     ]
+    # Half-made records of killed drivers: a number that is taken can't be won any more.
+    names = [name for name in ledger.store.list("ledger") if name.startswith(".")]
+    left += [f"ledger/{name}" for name in names if f"ledger/{name[1:14]}" <= path_of(len(ledger.records))]
     if last := ledger.last("swept"):
         left += last.facts["paths"]
     _remove(ledger.store, left, weights_dir)

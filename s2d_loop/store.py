@@ -133,12 +133,14 @@ class LocalStore:
                 os.fsync(file.fileno())
             # A link either makes the whole file appear or fails because the name is taken.
             os.link(temporary, target)
-        except FileExistsError as error:
+        except (FileExistsError, FileNotFoundError) as error:
+            if not target.exists():
+                raise
             # It may be our own, where the file server's answer got lost: whoever builds on it needs it kept.
             sync_directories(target.parent, self._synced)
             raise ExistsError(path) from error
         except OSError as error:
-            raise _explained(error, self.root) from error
+            raise explained(error, f"run.dir {self.root}") from error
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
@@ -150,7 +152,7 @@ class LocalStore:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise _explained(error, self.root) from error
+            raise explained(error, f"run.dir {self.root}") from error
 
     @contextlib.contextmanager
     def writing(self, path: str) -> Iterator[HashingFile]:
@@ -162,7 +164,7 @@ class LocalStore:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise _explained(error, self.root) from error
+            raise explained(error, f"run.dir {self.root}") from error
         sync_directories(target.parent, self._synced)
 
     @contextlib.contextmanager
@@ -209,8 +211,8 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _explained(error: OSError, root: str) -> Exception:
-    """An OSError of the run directory in words, where the cause is one that a person can mend."""
+def explained(error: OSError, where: str) -> Exception:
+    """An OSError of a directory of the run in words, where the cause is one that a person can mend."""
     if isinstance(error, FileExistsError):
         return error
     remedies = {
@@ -222,4 +224,4 @@ def _explained(error: OSError, root: str) -> Exception:
         errno.EPERM: "its file system has no hard links, which commits need: use another one",
     }
     remedy = remedies.get(error.errno or 0)
-    return BadInputError(f"run.dir {root}: {remedy}. What was committed is safe.") if remedy else error
+    return BadInputError(f"{where}: {remedy}. What was committed is safe.") if remedy else error

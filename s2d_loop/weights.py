@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from s2d_loop.ledger import Attempt, File, Ledger, LedgerError, Record
 from s2d_loop.records import Weights, digest
-from s2d_loop.store import Store, sync_directories
+from s2d_loop.store import Store, explained, sync_directories
 
 FOLDER = "weights"
 """Where the root keeps weights, and what their entries in a record's files are called."""
@@ -170,6 +170,8 @@ def _download(store: Store, files: Mapping[str, File], target: Path) -> None:
         raise LedgerError(
             f"{store.root}: a file of {target.name} was committed and is missing: {error}"
         ) from error
+    except OSError as error:
+        raise explained(error, f"run.weights_dir {target.parent}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -13,6 +13,7 @@ from s2d_loop import object_store
 from s2d_loop.clock import SystemClock
 from s2d_loop.errors import BadInputError, LostLeaseError
 from s2d_loop.ledger import Counts, Ledger
+from s2d_loop.retention import tidy
 from s2d_loop.store import ExistsError, Store, StoreError, open_store
 from tests.support.racing import create_all
 from tests.support.s3_server import Fault, S3Server, puts
@@ -155,6 +156,64 @@ def test_of_racing_processes_exactly_one_wins_each_record(root: str) -> None:
     assert {n: b"%d" % number for n, number in found.items()} == {
         n: store.read(f"ledger/{n}") for n in range(records)
     }
+
+
+# What a file system can do besides
+
+
+@pytest.mark.parametrize("link", ["data", "data/00001", "data/00001/x"])
+def test_a_link_that_leads_out_of_the_root_is_refused_by_name(tmp_path: Path, link: str) -> None:
+    outside = tmp_path / "outside"
+    (outside / "00001").mkdir(parents=True)
+    (outside / "00001/x").write_text("secret")
+    at = tmp_path / "run" / link
+    at.parent.mkdir(parents=True)
+    at.symlink_to(outside if link == "data" else outside / link.removeprefix("data/"))
+    store = open_store(str(tmp_path / "run"))
+    for use in (store.read, store.remove, store.local_path, lambda path: store.create(path, b"y")):
+        with pytest.raises(StoreError, match="leads out of the run's root"):
+            use("data/00001/x")
+    with pytest.raises(StoreError), store.writing("data/00001/x"):
+        pass
+    assert (outside / "00001/x").read_text() == "secret"
+
+
+def test_the_root_itself_may_be_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "big disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "big disk")
+    store = open_store(str(tmp_path / "run"))
+    store.create("ledger/1", b"one")
+    assert open_store(str(tmp_path / "big disk")).read("ledger/1") == b"one"
+
+
+def test_what_a_crash_left_of_a_record_is_never_read_and_goes_at_the_next_start(tmp_path: Path) -> None:
+    ledger = Ledger(open_store(str(tmp_path)), SystemClock())
+    ledger.take_lease()
+    left = [tmp_path / f"ledger/.0000000{n}.json.0123456789abcdef" for n in (1, 2, 4)]
+    for each in left:
+        each.write_text('{"half')
+    again = Ledger(open_store(str(tmp_path)), SystemClock())
+    assert len(again.records) == 1
+    again.take_lease()
+    tidy(again, None)
+    # Number 4 is still to be won: whoever is at it may live.
+    assert [each.exists() for each in left] == [False, False, True]
+
+
+def test_a_create_whose_file_was_swept_has_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(str(tmp_path))
+    link = os.link
+
+    def overtaken(source: Path, target: Path) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "link", link)
+            open_store(str(tmp_path)).create("ledger/1", b"theirs")
+        Path(source).unlink()
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", overtaken)
+    with pytest.raises(ExistsError):
+        store.create("ledger/1", b"mine")
 
 
 # What can happen between a driver and S3
