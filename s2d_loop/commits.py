@@ -14,9 +14,20 @@ from s2d_loop.errors import S2DError
 FORMAT = 2
 """Version of the record format; another one is refused by its number."""
 
-Kind = Literal["run", "lease", "stage", "finished", "forget", "rollback", "swept", "stopped", "stalled"]
-"""`run` holds the configuration, `lease` begins a driver, `stage` commits a stage's tables, `finished`
-ends a run.  `forget` and `rollback` are an operator's; their `void` lists the numbers of the records
+Kind = Literal[
+    "run",
+    "lease",
+    "stage",
+    "checkpoint",
+    "finished",
+    "forget",
+    "rollback",
+    "swept",
+    "stopped",
+    "stalled",
+]
+"""`run` holds the configuration, `lease` begins a driver, `stage` commits a stage's tables, `checkpoint`
+names one of a training under way by its digest, `finished` ends a run.  `forget` and `rollback` are an operator's; their `void` lists the numbers of the records
 that no longer count.  `swept` names the `paths` that are removed after it.  `stopped` and `stalled` say
 why a driver left.
 """

@@ -26,6 +26,10 @@ def train(run: Run, attempt: Attempt, pooled: Record) -> Balance:
             if step < total:
                 run.safe_point()
 
+        def checkpointed(step: int, digest: str) -> None:
+            facts = {"iteration": attempt.iteration, "step": step, "digest": digest}
+            run.ledger.append("checkpoint", facts=facts)
+
         result = run.trainer.train(
             TrainJob(
                 examples=[_local_copy(run, attempt, pooled, "training")],
@@ -35,6 +39,8 @@ def train(run: Run, attempt: Attempt, pooled: Record) -> Balance:
                 seed=run.config.run.seed + attempt.iteration,
                 scratch_dir=str(_scratch(run, attempt.iteration)),
                 on_progress=step_done,
+                on_checkpoint=checkpointed,
+                checkpoints=_checkpoints(run, attempt.iteration),
             )
         )
     return Counts(result.num_examples, result.trained, result.dropped), {
@@ -46,6 +52,12 @@ def train(run: Run, attempt: Attempt, pooled: Record) -> Balance:
         "tokens": result.tokens,
         "answer_tokens": result.answer_tokens,
     }
+
+
+def _checkpoints(run: Run, iteration: int) -> list[str]:
+    """The digests of the checkpoints that drivers of this run made in a round's training."""
+    made = (r.facts for r in run.ledger.live if r.kind == "checkpoint")
+    return [facts["digest"] for facts in made if facts["iteration"] == iteration]
 
 
 def _local_copy(run: Run, attempt: Attempt, record: Record, name: str) -> str:

@@ -4,12 +4,18 @@ Ray Train merges what the ranks upload into one directory, and a rank that dies 
 leaves a partial one behind.  So every rank also uploads a manifest that names its files with sizes
 and digests, and a checkpoint counts when every rank's manifest is there and every file matches.
 That also finds checkpoints of a driver that died, whatever Ray remembers of it.
+
+Manifests lie beside what they vouch for, so whoever can write one can write the other.  A checkpoint is
+only read when the ledger knows the digest of its manifests, or when this attempt wrote it, into a
+folder whose name nobody could know before.
 """
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from s2d_loop.weights import sha256_of
 
@@ -37,55 +43,76 @@ class Found:
     losses: list[float]
 
 
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """Which checkpoints may be read: those with a digest that is known, and those of one attempt."""
+
+    digests: Collection[str]
+    attempt: str
+
+
 def write_manifest(
     directory: Path, *, job: str, step: int, rank: int, num_ranks: int, losses: list[float]
-) -> None:
-    """Describe what this rank wrote into `directory`."""
+) -> bytes:
+    """Describe what this rank wrote into `directory`; returns the manifest's bytes."""
     files = {
         file.relative_to(directory).as_posix(): (file.stat().st_size, sha256_of(file))
         for file in sorted(directory.rglob("*"))
         if file.is_file()
     }
-    manifest = Manifest(job, step, rank, num_ranks, losses, files)
-    (directory / _MANIFEST.format(rank=rank)).write_text(json.dumps(asdict(manifest)))
+    data = _render(asdict(Manifest(job, step, rank, num_ranks, losses, files)))
+    (directory / _MANIFEST.format(rank=rank)).write_bytes(data)
+    return data
 
 
-def find_checkpoint(scratch_dir: str, *, job: str) -> Found | None:
-    """The complete checkpoint of this job with the highest step."""
+def digest_of(manifests: Iterable[bytes]) -> str:
+    """The digest of a checkpoint: of all ranks' manifests, in their order."""
+    return hashlib.sha256(b"".join(hashlib.sha256(each).digest() for each in manifests)).hexdigest()
+
+
+def find_checkpoint(scratch_dir: str, *, job: str, trusted: Trusted) -> Found | None:
+    """The complete checkpoint of this job with the highest step among those that may be read."""
     candidates: list[tuple[int, str]] = []
     for path in Path(scratch_dir, STORAGE).glob("*/*/" + _MANIFEST.format(rank=0)):
         manifest = _read(path)
         if manifest is not None and manifest.job == job:
             candidates.append((manifest.step, str(path.parent)))
     for _, directory in sorted(candidates, reverse=True):
-        found = _complete(Path(directory), job)
+        found = _complete(Path(directory), job, trusted)
         if found is not None:
             return found
     return None
 
 
-def _complete(directory: Path, job: str) -> Found | None:
+def _complete(directory: Path, job: str, trusted: Trusted) -> Found | None:
     first = _read(directory / _MANIFEST.format(rank=0))
     if first is None:
         return None
-    for manifest in _manifests(directory, first.num_ranks):
-        if manifest is None or (manifest.job, manifest.step) != (job, first.step):
+    paths = [directory / _MANIFEST.format(rank=rank) for rank in range(first.num_ranks)]
+    for rank, manifest in enumerate(map(_read, paths)):
+        if manifest is None or (manifest.job, manifest.step, manifest.rank) != (job, first.step, rank):
             return None
         for name, (size, digest) in manifest.files.items():
             file = directory / name
             if not file.is_file() or file.stat().st_size != size or sha256_of(file) != digest:
                 return None
+    written_here = directory.parent.name == trusted.attempt
+    if not written_here and digest_of(path.read_bytes() for path in paths) not in trusted.digests:
+        return None
     return Found(str(directory), first.step, first.losses)
 
 
-def _manifests(directory: Path, num_ranks: int) -> Iterator[Manifest | None]:
-    for rank in range(num_ranks):
-        yield _read(directory / _MANIFEST.format(rank=rank))
+def _render(manifest: dict[str, Any]) -> bytes:
+    """The only bytes that read back as this manifest."""
+    checksum = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
+    return json.dumps({"manifest": manifest, "sha256": checksum}).encode()
 
 
 def _read(path: Path) -> Manifest | None:
-    """None for a manifest that isn't there, or not wholly."""
+    """None for a manifest that isn't there, or not as it was written."""
     try:
-        return Manifest(**json.loads(path.read_text()))
-    except (FileNotFoundError, ValueError, TypeError):
+        data = path.read_bytes()
+        row = json.loads(data)["manifest"]
+        return Manifest(**row) if _render(row) == data else None
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
         return None

@@ -1,7 +1,7 @@
 """What a training gets and gives back."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from s2d_loop.weights import sha256_of
 _IRRELEVANT = {"start", "max_failures", "start_timeout_s", "timeout_s", "checkpoint_every", "cpus_per_worker"}
 
 Progress = Callable[[int, int, float, int], None]
+Checkpointed = Callable[[int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,10 @@ class TrainJob:
     seed: int
     scratch_dir: str
     on_progress: Progress | None = field(default=None, compare=False)
+    on_checkpoint: Checkpointed | None = field(default=None, compare=False)
+    """Told the step and the digest of every checkpoint; whoever keeps them can go on from it."""
+    checkpoints: Collection[str] = field(default=(), compare=False)
+    """Digests of the checkpoints that may be gone on from: optimiser state of others is never read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,9 @@ class WorkerTask:
     seed: int
     job: str
     scratch_dir: str
+    attempt: str
+    """The folder of Ray Train's that this attempt writes to."""
+    checkpoints: list[str]
     progress_file: str
     stop_file: str
     """Once it is there the workers write a checkpoint after their step, and leave."""

@@ -7,7 +7,6 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ class RayTrainer:
         _remove_partial_exports(job.out_dir)
         attempt = uuid.uuid4().hex[:8]
         task = _task(job, attempt, self._log_dir)
-        account = _follow(task, attempt, job)
+        account = _follow(task, job)
         if "error" in account:
             raise TrainError(account["error"])
         return _publish(job, task, account, began)
@@ -97,6 +96,8 @@ def _task(job: TrainJob, attempt: str, log_dir: str | None) -> WorkerTask:
         seed=job.seed,
         job=job_digest(job),
         scratch_dir=job.scratch_dir,
+        attempt=f"attempt-{attempt}",
+        checkpoints=list(job.checkpoints),
         progress_file=str(Path(job.scratch_dir, f"progress-{attempt}.jsonl")),
         stop_file=str(Path(job.scratch_dir, f"stop-{attempt}")),
         deadline=time.time() + job.config.timeout_s,
@@ -104,13 +105,13 @@ def _task(job: TrainJob, attempt: str, log_dir: str | None) -> WorkerTask:
     )
 
 
-def _follow(task: WorkerTask, attempt: str, job: TrainJob) -> dict[str, Any]:
+def _follow(task: WorkerTask, job: TrainJob) -> dict[str, Any]:
     """Run `fit` as a task, pass its progress on, and end it when its time is up or the driver stops."""
     import ray
 
     from s2d_loop.train.fit import explain, fit
 
-    reference = ray.remote(num_cpus=0, max_retries=0)(fit).remote(task, f"attempt-{attempt}")
+    reference = ray.remote(num_cpus=0, max_retries=0)(fit).remote(task, task.attempt)
     progress = _Progress(task.progress_file, job)
     try:
         while not ray.wait([reference], timeout=_POLL_S)[0]:
@@ -130,6 +131,7 @@ def _follow(task: WorkerTask, attempt: str, job: TrainJob) -> dict[str, Any]:
             if isinstance(error, StoppedError):
                 Path(task.stop_file).touch()
                 ray.wait([reference], timeout=_CHECKPOINT_S)
+                progress.pass_on(steps=False)
         finally:
             _stop(reference)
         raise
@@ -152,20 +154,26 @@ class _Progress:
         self._path = Path(path)
         self._offset = 0
         self._total = job.config.steps
-        self._tell: Callable[[int, int, float, int], None] | None = job.on_progress
+        self._tell = job.on_progress
+        self._checkpointed = job.on_checkpoint
         self.step = 0
 
-    def pass_on(self) -> None:
+    def pass_on(self, *, steps: bool = True) -> None:
+        """Checkpoints, and steps too unless they have been told to stop."""
         if not self._path.is_file():
             return
         with self._path.open("rb") as file:
             file.seek(self._offset)
             whole, newline, _ = file.read().rpartition(b"\n")
         self._offset += len(whole) + len(newline)
-        for line in whole.splitlines():
-            row = json.loads(line)
+        rows = [json.loads(line) for line in whole.splitlines()]
+        for row in rows:
+            # Before the steps, at which a stopped driver leaves.
+            if self._checkpointed is not None and "checkpoint" in row:
+                self._checkpointed(row["step"], row["checkpoint"])
+        for row in rows:
             self.step = row["step"]
-            if self._tell is not None:
+            if steps and self._tell is not None and "loss" in row:
                 self._tell(row["step"], self._total, row["loss"], row["tokens"])
 
 

@@ -25,6 +25,7 @@ from s2d_loop.errors import TrainError
 from s2d_loop.records import Example
 from s2d_loop.train import batch, model, state
 from s2d_loop.train.batch import Encoded, Encoding, Row
+from s2d_loop.train.checkpoint import Trusted
 from s2d_loop.train.deepspeed_config import deepspeed_config
 from s2d_loop.train.job import WorkerTask
 
@@ -146,7 +147,8 @@ def _check_documents_apart(engine: Any, plan: Plan) -> None:
 
 def _train(engine: Any, plan: Plan, task: WorkerTask, rank: int, world: int) -> list[float]:
     """The losses of all steps; of fewer when the driver asked for a stop, after a checkpoint."""
-    losses = state.resume(engine, task.scratch_dir, job=task.job)
+    trusted = Trusted(task.checkpoints, task.attempt)
+    losses = state.resume(engine, task.scratch_dir, job=task.job, trusted=trusted)
     first = len(losses)
     if rank == 0 and first:
         _progress(task, step=first, loss=losses[-1], tokens=0)
@@ -165,7 +167,9 @@ def _train(engine: Any, plan: Plan, task: WorkerTask, rank: int, world: int) -> 
             _progress(task, step=step + 1, loss=losses[-1], tokens=plan.num_tokens(step))
         due = stop or (step + 1) % task.config.checkpoint_every == 0
         if due and step + 1 < task.config.steps:
-            state.save(engine, job=task.job, step=step + 1, losses=losses)
+            saved = state.save(engine, job=task.job, step=step + 1, losses=losses)
+            if rank == 0:
+                _progress(task, step=step + 1, checkpoint=saved)
             if stop:
                 return losses
     if not (engine.global_steps == len(losses) == task.config.steps):

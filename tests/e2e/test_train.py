@@ -165,8 +165,11 @@ def test_a_driver_killed_one_stopped_and_a_worker_killed_change_nothing(
             raise DriverGoneError
 
     config = training.make_config(**CASES["long"])
+    known: list[str] = []
+    kept = {"on_checkpoint": lambda _, digest: known.append(digest), "checkpoints": known}
     with pytest.raises(DriverGoneError):
-        RayTrainer().train(training.make_job(root, "disturbed", config, on_progress=stop))
+        RayTrainer().train(training.make_job(root, "disturbed", config, on_progress=stop, **kept))
+    assert known, "a checkpoint was told before the driver went"
     scratch = root / "disturbed.scratch"
     assert not (root / "disturbed").exists()
 
@@ -175,7 +178,7 @@ def test_a_driver_killed_one_stopped_and_a_worker_killed_change_nothing(
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        RayTrainer().train(training.make_job(root, "disturbed", config, on_progress=asked))
+        RayTrainer().train(training.make_job(root, "disturbed", config, on_progress=asked, **kept))
     before = set(scratch.glob("progress-*.jsonl"))
 
     seen: list[int] = []
@@ -188,7 +191,7 @@ def test_a_driver_killed_one_stopped_and_a_worker_killed_change_nothing(
             (path,) = set(scratch.glob("progress-*.jsonl")) - before
             os.kill(json.loads(path.read_text().splitlines()[-1])["pid"], signal.SIGKILL)
 
-    result = RayTrainer().train(training.make_job(root, "disturbed", config, on_progress=kill))
+    result = RayTrainer().train(training.make_job(root, "disturbed", config, on_progress=kill, **kept))
     assert seen[0] >= 12, "the third driver went on from the checkpoint that the stop made"
     again = [i for i in range(1, len(seen)) if seen[i] <= seen[i - 1]]
     assert len(again) == 1, "the second worker group went on from the killed one's checkpoint"

@@ -114,6 +114,8 @@ def make_task(job: TrainJob) -> WorkerTask:
         seed=job.seed,
         job=job_digest(job),
         scratch_dir=job.scratch_dir,
+        attempt="attempt-0",
+        checkpoints=[],
         progress_file=str(Path(job.scratch_dir, "progress.jsonl")),
         stop_file=str(Path(job.scratch_dir, "stop")),
         deadline=time.time() + 300,

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import pickle
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +14,13 @@ from s2d_loop.config.tree import TrainConfig
 from s2d_loop.errors import TrainError
 from s2d_loop.records import Weights
 from s2d_loop.train import RayTrainer, TrainJob, check_export, weights_digest
-from s2d_loop.train.checkpoint import STORAGE, find_checkpoint, write_manifest
+from s2d_loop.train.checkpoint import STORAGE, Trusted, digest_of, find_checkpoint, write_manifest
 from s2d_loop.train.deepspeed_config import deepspeed_config
 from s2d_loop.train.job import job_digest
+from tests.support.damage import damages
+
+KNOWN: dict[str, list[bytes]] = {}
+"""The manifests of every checkpoint that was written."""
 
 
 def write_checkpoint(scratch: Path, step: int, *, job: str = "job", ranks: tuple[int, ...] = (0, 1)) -> Path:
@@ -25,14 +31,18 @@ def write_checkpoint(scratch: Path, step: int, *, job: str = "job", ranks: tuple
         local = scratch / f"local-{rank}"
         local.mkdir()
         (local / f"shard-{rank}").write_text(f"weights of {rank}")
-        write_manifest(local, job=job, step=step, rank=rank, num_ranks=2, losses=[0.5] * step)
+        KNOWN.setdefault(str(merged), []).append(
+            write_manifest(local, job=job, step=step, rank=rank, num_ranks=2, losses=[0.5] * step)
+        )
         shutil.copytree(local, merged, dirs_exist_ok=True)
         shutil.rmtree(local)
     return merged
 
 
-def find(scratch: Path) -> int | None:
-    found = find_checkpoint(str(scratch), job="job")
+def find(scratch: Path, *, known: bool = True, attempt: str = "attempt-2") -> int | None:
+    """The step that is found by one who knows all the manifests that were written, or none."""
+    digests = [digest_of(each) for each in KNOWN.values()] if known else []
+    found = find_checkpoint(str(scratch), job="job", trusted=Trusted(digests, attempt))
     return found.step if found else None
 
 
@@ -46,6 +56,41 @@ def test_the_last_complete_checkpoint_of_the_job_is_found(tmp_path: Path) -> Non
     assert find(tmp_path) == 6
     (whole / "shard-1").write_text("weights of 2")
     assert find(tmp_path) == 3, "a damaged shard is as bad as none"
+
+
+def test_nobody_elses_checkpoint_is_read(tmp_path: Path) -> None:
+    """Whoever can write a checkpoint can write manifests that fit: the ledger has to know them."""
+    write_checkpoint(tmp_path, 3)
+    assert find(tmp_path) == 3
+    assert find(tmp_path, known=False) is None
+    assert find(tmp_path, known=False, attempt="attempt-1") == 3, "what the attempt itself wrote"
+
+
+def test_every_damage_of_a_manifest_is_found(tmp_path: Path) -> None:
+    file = write_checkpoint(tmp_path, 3) / "manifest-rank-00001.json"
+    whole = file.read_bytes()
+    for what, damaged in damages(whole):
+        file.write_bytes(damaged)
+        assert find(tmp_path, attempt="attempt-1") is None, what
+    file.write_bytes(whole)
+    assert find(tmp_path) == 3
+
+
+def test_a_checkpoint_executes_nothing(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from s2d_loop.train.state import load_data
+
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "executed",)
+
+    for zipped in (False, True):
+        torch.save({"x": Evil()}, tmp_path / "evil.pt", _use_new_zipfile_serialization=zipped)
+        with pytest.raises(pickle.UnpicklingError):
+            load_data(str(tmp_path / "evil.pt"))
+    assert not (tmp_path / "executed").exists()
+    torch.save({"x": torch.ones(2)}, tmp_path / "good.pt")
+    assert load_data(str(tmp_path / "good.pt"))["x"].sum() == 2
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10])
@@ -180,7 +225,7 @@ def test_an_error_that_would_come_again_is_not_tried_again(monkeypatch: pytest.M
 
     monkeypatch.setattr(ray_train, "get_context", Context)
     monkeypatch.setattr(worker, "run", refuse)
-    assert worker.train_loop({"task": None}) == {"error": "no chat template"}
+    assert worker.train_loop({"task": SimpleNamespace(log_dir=None)}) == {"error": "no chat template"}
 
 
 def test_a_failure_shows_its_last_lines() -> None:
