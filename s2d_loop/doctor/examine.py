@@ -1,6 +1,7 @@
 """The order of a checkup."""
 
 from s2d_loop.doctor.chain import read_ledger
+from s2d_loop.doctor.cursors import check_cursors
 from s2d_loop.doctor.files import check_files
 from s2d_loop.doctor.findings import Checkup
 from s2d_loop.doctor.lineage import check_rows
@@ -29,6 +30,7 @@ def examine(uri: str) -> Checkup:
         with checkup.check("tables read", "rows") as check:
             check.looked = rows.load()
         check_rows(checkup, rows)
+        check_cursors(checkup, story, rows)
     finally:
         rows.close()
     check_weights(checkup, root, story)

@@ -6,6 +6,7 @@ checked in the memory of a small one.
 
 import sqlite3
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from s2d_loop.doctor.chain import File
@@ -26,12 +27,14 @@ CREATE TABLE example (round, id, input, digest, content, weights);
 CREATE TABLE trained (round, id, digest);
 CREATE TABLE there (name, round);
 CREATE TABLE teacher (round, weights);
+CREATE TABLE delivered (round, at, first, last);
 CREATE TABLE forgotten (source);
 CREATE TABLE counted (stage, round, reason, number);
 """
 _WIDTHS = {line.split()[2]: line.count(",") + 1 for line in _TABLES.strip().splitlines()}
 _INDEXES = """
 CREATE INDEX claimed_id ON claimed (id);
+CREATE INDEX delivered_round ON delivered (round, at);
 CREATE INDEX dropped_id ON dropped (id);
 CREATE INDEX heldout_id ON heldout (id);
 CREATE INDEX claimed_content ON claimed (task, content);
@@ -81,6 +84,11 @@ class Rows:
         (number,) = next(self._database.execute(f"SELECT count(*) FROM {table}"))
         return int(number)
 
+    def delivered(self, iteration: int) -> Iterator[tuple[str, int, int]]:
+        """By shard of a source: the first and the last row that a round took or dropped."""
+        query = "SELECT at, min(first), max(last) FROM delivered WHERE round = ? GROUP BY at"
+        yield from self._database.execute(query, (iteration,))
+
     def broken(self, query: str, shown: int) -> Iterator[tuple[int, int, str]]:
         """By round: how many rows the query finds, and the first few of them."""
         found: dict[int, list[Any]] = {}
@@ -120,6 +128,17 @@ def _claimed(root: Root, file: File, iteration: int) -> Iterator[tuple[Any, ...]
         contents = map(content_hash, conversations(batch, "messages"))
         for *known, holds in zip(*(column(batch, name) for name in names), contents, strict=True):
             yield iteration, *known, holds == known[2]
+
+
+def _spans(path: str, root: Root, file: File, iteration: int) -> Iterator[tuple[Any, ...]]:
+    """The first and the last row of each shard in a batch; ids are `source:shard#row` or `...#row.n`."""
+    for batch in batches(root, file, [path]):
+        numbers: dict[str, list[int]] = {}
+        for each in column(batch, path):
+            at, _, row = str(each).rpartition("#")
+            numbers.setdefault(at, []).append(int(row.partition(".")[0]))
+        for at, found in numbers.items():
+            yield iteration, at, min(found), max(found)
 
 
 def _dropped(root: Root, file: File, iteration: int) -> Iterator[tuple[Any, ...]]:
@@ -188,6 +207,8 @@ def _trained(root: Root, file: File, iteration: int) -> Iterator[tuple[Any, ...]
 _READERS = (
     ("heldout", "heldout", "heldout", _heldout),
     ("intake", "inputs", "claimed", _claimed),
+    ("intake", "inputs", "delivered", partial(_spans, "id")),
+    ("intake", "dropped", "delivered", partial(_spans, "input.id")),
     ("intake", "dropped", "dropped", _dropped),
     ("intake", "rejects", "reject", _rejects),
     ("generate", "generations", "generated", _generated),

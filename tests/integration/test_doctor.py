@@ -165,6 +165,23 @@ RECORDS = [
 ]
 
 
+def moved(by: int) -> Callable[[Row], None]:
+    """The cursor stands so many rows further."""
+
+    def change(row: Row) -> None:
+        (move,) = row["facts"]["cursors"].values()
+        (position,) = move["shards"].values()
+        position["row"] += by
+
+    return change
+
+
+RECORDS += [
+    ("cursors fit what was delivered", "intake", moved(-40)),
+    ("cursors fit what was delivered", "intake", moved(-1)),
+]
+
+
 @pytest.mark.parametrize(("check", "stage", "change"), RECORDS)
 def test_a_forged_record_is_found(run: Path, check: str, stage: str, change: Callable[[Row], None]) -> None:
     change_record(run, stage, change)
