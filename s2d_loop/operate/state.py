@@ -1,0 +1,67 @@
+"""Whether a run is finished, was stopped, or goes on: as far as its root can tell."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from s2d_loop.errors import ExitCode, S2DError
+from s2d_loop.ledger import Clock, Ledger
+from s2d_loop.store import open_store
+from s2d_loop.versions import in_service
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`name` is `finished`, `stopped`, `stalled`, or `open`: a driver runs, or was killed without a word.
+
+    `exit_code` is what `s2d run` ended with; None while it is open.
+    """
+
+    name: str
+    exit_code: ExitCode | None
+    why: str = ""
+
+
+def state(ledger: Ledger) -> State:
+    """What the newest record that is about the driver says."""
+    for record in reversed(ledger.live):
+        match record.kind:
+            case "finished":
+                return State("finished", ExitCode.HELD if record.facts["held"] else ExitCode.DONE)
+            case "stopped":
+                return State("stopped", ExitCode.INTERRUPTED, str(record.facts["why"]))
+            case "stalled":
+                return State("stalled", ExitCode.FAILED, "; ".join(record.facts["found"]))
+            case "lease" | "stage":
+                break
+    return State("open", None)
+
+
+def runs(folder: str, clock: Clock) -> Iterator[dict[str, Any]]:
+    """The runs directly under a folder or URI, one dict each; one that can't be read says why."""
+    store = open_store(folder)
+    for name in store.list("."):
+        if "00000001.json" not in store.list(f"{name}/ledger"):
+            continue
+        try:
+            yield {"run": name, **_row(Ledger(open_store(f"{store.root}/{name}"), clock))}
+        except S2DError as error:
+            yield {"run": name, "state": "damaged", "why": str(error)}
+
+
+def _row(ledger: Ledger) -> dict[str, Any]:
+    found = state(ledger)
+    stages = [record for record in ledger.live if record.kind == "stage"]
+    begun = ledger.last("run")
+    decisions = [record.facts["decision"] for record in ledger.stages("gate")]
+    return {
+        "state": found.name,
+        "why": found.why,
+        "round": stages[-1].iteration if stages else None,
+        "rounds": begun.facts["config"]["run"]["iterations"] if begun else None,
+        "last_stage": stages[-1].stage if stages else None,
+        "last_commit": stages[-1].time if stages else None,
+        "in_service": in_service(ledger),
+        "promoted": decisions.count("promote"),
+        "held": len(decisions) - decisions.count("promote"),
+    }
