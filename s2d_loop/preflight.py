@@ -17,6 +17,7 @@ from s2d_loop.commits import path_of
 from s2d_loop.config import Config, TaskConfig
 from s2d_loop.curate.language import check_languages
 from s2d_loop.errors import BadInputError
+from s2d_loop.formats.base import excerpt
 from s2d_loop.paths import resolve
 from s2d_loop.plan import distillation_plans
 from s2d_loop.records import Weights
@@ -246,8 +247,13 @@ def describe(config: Config, checked: Checked, echo: Callable[[str], None]) -> N
     ranks = engine.tensor_parallel_size * engine.pipeline_parallel_size
     plans = distillation_plans(config)
     echo(f"model     {checked.start.path} (digest {checked.start.digest[:12]})")
-    for source in checked.sources:
-        echo(f"source    {source.name} -> {', '.join(source.tasks)}: {source.mapping}")
+    for given, source in zip(config.sources, checked.sources, strict=True):
+        first = source.read(None, _FIRST_ROWS)
+        such = f", such as {excerpt(first.inputs[0].question)!r}" if first.inputs else ""
+        echo(f"source    {source.name} ({given.type} {given.path}) -> {', '.join(source.tasks)}")
+        echo(
+            f"          {source.mapping}; {len(first.inputs)} inputs in its first {len(first.rows)} rows{such}"
+        )
     for name, task in config.tasks.items():
         method = task.method
         what = (

@@ -5,6 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from s2d_loop.report.feeds import feeds, sentence
 from s2d_loop.report.summary import summary_table
 from s2d_loop.report.text import duration, visible
 from s2d_loop.report.view import RunView, Score, TaskSummary
@@ -37,6 +38,7 @@ def status(view: RunView) -> dict[str, Any]:
         "inputs": sum(s.inputs for i in view.iterations for s in i.signs.values()),
         "kept": sum(s.kept for i in view.iterations for s in i.signs.values()),
         "dropped": dict(view.dropped),
+        "sources": feeds(view),
         "seconds_by_stage": view.seconds_by_stage,
         "tasks": {each.task: _task(each) for each in view.summaries},
     }
@@ -72,6 +74,7 @@ def _sentences(state: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         ("its rows", f"{last['in']:,} in = {last['out']:,} out" + _dropped(last["dropped"])),
         ("all inputs", f"{state['inputs']:,} in = {state['kept']:,} kept" + _dropped(state["dropped"])),
+        *(("source", f"{name}: {sentence(feed)}") for name, feed in state["sources"].items()),
         ("gate", f"{len(state['promoted'])} promoted, {len(state['held'])} held"),
     ]
     next_step = (

@@ -1,5 +1,6 @@
 """`run --forever`: rounds start as inputs arrive, one source's limit ends it, duplicates don't."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from s2d_loop.errors import ExitCode
 from s2d_loop.ledger import Ledger
 from s2d_loop.loop import run_loop
 from s2d_loop.records import Input, rows
+from s2d_loop.report.status import status
+from s2d_loop.report.view import RunView
 from s2d_loop.sources import open_source
 from s2d_loop.store import LocalStore
 from tests.support.scripted import letters_config, scripted_run, words, write_questions
@@ -40,6 +43,7 @@ def test_rounds_start_as_inputs_arrive_and_each_is_taken_once(tmp_path: Path) ->
     )
     config = without_an_end(tmp_path, limit=36)
     run = scripted_run(config)
+    run.ledger.append("run", facts={"config": json.loads(config.model_dump_json())})
     run = replace(run, clock=clock, sources=tuple(open_source(s, now=clock.now) for s in config.sources))
     assert run_loop(run) in (ExitCode.DONE, ExitCode.HELD)
     ledger = Ledger(LocalStore(config.run.dir), SystemClock())
@@ -55,3 +59,13 @@ def test_rounds_start_as_inputs_arrive_and_each_is_taken_once(tmp_path: Path) ->
     moved = [sorted(r.facts["cursors"]["in"]["shards"]) for r in ledger.stages("intake")]
     assert moved == [["a.jsonl"], ["again.jsonl"], ["few.jsonl"], ["rest.jsonl"], []], "only what changed"
     assert ledger.last("finished")
+    view = RunView(record.to_json() for record in ledger.records)
+    assert status(view)["sources"] == {
+        "in": {
+            "rows": 36,
+            "inputs": 25,
+            "dropped": {"duplicate": 11},
+            "limit": 36,
+            "limit_reached": True,
+        }
+    }
