@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from s2d_loop import paths
@@ -74,15 +75,14 @@ def _rows_as(config: SourceConfig) -> RowsAs | None:
 
 
 def _requests(workloads: dict[str, str] | None, drop: bool) -> RowsAs:
+    rows_as = RowsAs("format requests", Requests(workloads), picks=workloads is not None)
     if not drop:
-        return RowsAs("format requests", Requests(workloads))
+        return rows_as
 
     def learn(rows: Iterable[Row]) -> str:
         return json.dumps(constant_systems(row.value for row in rows if row.value is not None))
 
-    return RowsAs(
-        "format requests", Requests(workloads), learn, lambda told: Requests(workloads, json.loads(told))
-    )
+    return replace(rows_as, learn=learn, with_learned=lambda told: Requests(workloads, json.loads(told)))
 
 
 def _is_remote(config: SourceConfig) -> bool:

@@ -31,6 +31,8 @@ class RowsAs:
     learn: Callable[[Iterable[Row]], str] | None = None
     """What the first rows tell, for the cursor: later rows don't change it."""
     with_learned: Callable[[str], Items] | None = None
+    picks: bool = False
+    """Whether it is no mistake when none of the rows so far is for this run."""
 
     def called(self, rows: Iterable[Row]) -> str:
         return self.name + (_LEARNED + self.learn(rows) if self.learn else "")
@@ -112,7 +114,8 @@ class ShardedSource:
         after = replace(state, column=column, rows=state.rows + len(rows), inputs=state.inputs + inputs)
         capped = after.rows == self._limit
         exhausted = exhausted or capped
-        if exhausted and not after.inputs and (after.rows or not self._waits):
+        picks = self._rows_as is not None and self._rows_as.picks
+        if exhausted and not after.inputs and not picks and (after.rows or not self._waits):
             raise nothing_readable(shards, self._where, reader)
         return Delivery(read, cursors.plain(after, moved), exhausted, capped)
 

@@ -1,6 +1,7 @@
 """What every kind of source promises: each row once across restarts, whatever comes in between."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from s2d_loop.errors import BadInputError, SourceError
 from s2d_loop.records import Input, Reject
-from s2d_loop.sources import Cursor, Source, fold, kafka
+from s2d_loop.sources import Cursor, Source, fold, kafka, sharded
 from tests.support.feeds import S3, Delta, Feed, Kafka, Memory, Streamed, broker
 from tests.support.s3_server import Fault, S3Server
 
@@ -228,3 +229,32 @@ def test_a_request_log_feeds_a_task_a_workload_and_may_leave_out_a_constant_syst
         "the request is no JSON",
         *["the workload 'other' is of no task"] * 3,
     ]
+
+
+def test_a_log_of_other_workloads_so_far_is_no_mistake(tmp_path: Path) -> None:
+    feed = Feed(tmp_path)
+    feed._write(f"{feed.path}/0000.jsonl", [row for row in LOG if row["workload_id"] == "other"])
+    keys = {"task": "", "format": "requests", "workloads": {"a": "t1"}}
+    rows, cursor, exhausted = read_on(feed.open(**keys), {}, 10)
+    assert (len(rows), exhausted) == (3, True)
+    feed._write(f"{feed.path}/0001.jsonl", LOG)
+    assert [x.task for x in read_on(feed.open(**keys), cursor, 10)[0] if isinstance(x, Input)] == ["t1"] * 3
+
+
+def test_a_read_after_a_restart_digests_only_so_much_and_the_whole_before_the_source_is_exhausted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharded, "_CHECKED_PER_READ", 100)
+    feed = Feed(tmp_path)
+    for number in range(5):
+        feed.add(prompts(4 * number, 4))
+        os.utime(f"{feed.path}/{number:04d}.jsonl", (1e9, 1e9))
+    _, cursor, _ = read_on(feed.open(), {}, 100)
+    source = feed.open()
+    reads = 1
+    while not source.read(cursor, 10).exhausted:
+        reads += 1
+    assert reads == 5, "a file has more than 100 bytes, so each read looks into one"
+    feed._write(f"{feed.path}/0004.jsonl", [{"prompt": "another"}] * 4)
+    with pytest.raises(BadInputError, match=r"0004.jsonl changed after its first 4 rows"):
+        read_on(feed.open(), cursor, 10)
