@@ -80,7 +80,7 @@ def _needs(run: Run, stage: str, inputs: tuple[Any, ...]) -> Iterator[tuple[Path
     export = sum(file.stat().st_size for file in start.rglob("*") if file.is_file())
     yield run.weights_dir, export + _checkpoints(run, start)
     committed = run.ledger.store.local_path(FOLDER)
-    if committed is not None and Path(committed) != run.weights_dir:
+    if committed is not None and os.path.realpath(committed) != os.path.realpath(run.weights_dir):
         yield Path(committed), export
 
 

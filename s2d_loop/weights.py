@@ -57,7 +57,7 @@ def publish(store: Store, attempt: Attempt, weights: Weights) -> dict[str, str]:
 
     def take(name: str) -> File:
         path = f"{folder}/{name}"
-        if store.local_path(path) == str(source / name):
+        if _in_place(store, path, source / name):
             return File(FOLDER, path, 0, (source / name).stat().st_size, _made_durable(source / name))
         return _uploaded(store, source / name, path)
 
@@ -94,7 +94,7 @@ def fetch(
     target = directory / Path(folder).name
     if folder not in checked or not target.is_dir():
         damage = _damage(target, files)
-        if damage and store.local_path(folder) != str(target):
+        if damage and not _in_place(store, folder, target):
             note(f"{target}: {damage}; fetching it from {store.root}.")
             _download(store, files, target)
             damage = _damage(target, files)
@@ -105,6 +105,12 @@ def fetch(
             )
         checked.add(folder)
     return Weights(str(target), digest_)
+
+
+def _in_place(store: Store, path: str, local: Path) -> bool:
+    """Whether a local file or folder is the root's own, by whatever name."""
+    kept = store.local_path(path)
+    return kept is not None and os.path.realpath(kept) == os.path.realpath(local)
 
 
 def _model_files(root: Path) -> list[str]:

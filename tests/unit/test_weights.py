@@ -14,9 +14,13 @@ from s2d_loop.weights import fetch, publish, weights_digest
 FILES = {"config.json": b"{}", "model-1.safetensors": b"one" * 100, "chat/extra.jinja": b"{{ x }}"}
 
 
-@pytest.fixture(params=["in place", "a copy"])
+@pytest.fixture(params=["in place", "in place, behind a link", "a copy"])
 def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Where exports are written and opened: the root's own folder, or a directory beside it."""
+    if request.param == "in place, behind a link":
+        (tmp_path / "run/weights").mkdir(parents=True)
+        (tmp_path / "link").symlink_to(tmp_path / "run/weights")
+        return tmp_path / "link"
     return tmp_path / ("run/weights" if request.param == "in place" else "cache")
 
 
@@ -82,7 +86,7 @@ def test_damage_under_the_root_is_named_and_nothing_comes_back(
 ) -> None:
     record = committed(ledger, directory)
     damage(tmp_path / "run" / record.facts["weights"]["path"] / name, how)
-    where = directory if directory.is_relative_to(tmp_path / "run") else tmp_path / "new cache"
+    where = tmp_path / "new cache" if directory.name == "cache" else directory
     with pytest.raises(LedgerError, match=name):
         get(ledger, record, where)
 
