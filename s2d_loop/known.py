@@ -36,13 +36,25 @@ class KeyIndex:
         """Add keys, with numbers higher than any before."""
         if not len(keys):
             return
-        numbers = numbers.astype(np.int32)
-        while self._runs and len(self._runs[-1][0]) <= 2 * len(keys):
-            known, theirs = self._runs.pop()
-            keys, numbers = np.concatenate([known, keys]), np.concatenate([theirs, numbers])
-        # Stable, so that of equal keys the first stays first; and quick on what is sorted in parts.
+        # Stable, so that of equal keys the first stays first.
         order = np.argsort(keys, kind="stable")
-        self._runs.append((keys[order], numbers[order]))
+        run = keys[order], numbers[order].astype(np.int32)
+        while self._runs and len(self._runs[-1][0]) <= 2 * len(run[0]):
+            run = _merged(*self._runs.pop(), *run)
+        self._runs.append(run)
+
+
+def _merged(
+    keys: np.ndarray, numbers: np.ndarray, new_keys: np.ndarray, new_numbers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two sorted runs as one, the first before the second where keys are equal; no copy but the result."""
+    places = np.searchsorted(keys, new_keys, side="right") + np.arange(len(new_keys))
+    old = np.ones(len(keys) + len(new_keys), bool)
+    old[places] = False
+    merged = np.empty(len(old), keys.dtype), np.empty(len(old), numbers.dtype)
+    for whole, before, new in zip(merged, (keys, numbers), (new_keys, new_numbers), strict=True):
+        whole[old], whole[places] = before, new
+    return merged
 
 
 class Known:
