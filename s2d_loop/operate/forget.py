@@ -3,7 +3,7 @@
 Every record from the first round on in which the source delivered a row becomes void, and the version in
 service is that of before.  What other sources had delivered to those rounds is copied first, so the next
 `s2d run` redoes the rounds without them; so are generations that can be used again.  Then the void data
-is removed (docs/decisions/0008-forget.md).
+is removed (docs/decisions/0009-forget.md).
 """
 
 import re
@@ -133,6 +133,8 @@ def _begun(ledger: Ledger) -> Record:
 def _is_void(record: Record, first: int) -> bool:
     if record.kind == "stage":
         return record.iteration >= first
+    if record.kind == "checkpoint":
+        return bool(record.facts["iteration"] >= first)
     # A rollback holds from a round on: one that came later chose among versions that are gone.
     return record.kind == "finished" or (record.kind == "rollback" and record.facts["from"] > first)
 

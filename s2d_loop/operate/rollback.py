@@ -80,8 +80,9 @@ def _facts(ledger: Ledger, version: int) -> dict[str, Any]:
     under_way = _under_way(ledger)
     last = max((r.iteration for r in ledger.live if r.kind == "stage"), default=0)
     # Claims don't depend on weights: what a round took stays taken.
-    void = [r.seq for r in under_way if r.stage != "intake"]
     first = under_way[0].iteration if under_way else last + 1
+    void = [r.seq for r in under_way if r.stage != "intake"]
+    void += [r.seq for r in ledger.live if r.kind == "checkpoint" and r.facts["iteration"] == first]
     again = ", which is done again from its claimed inputs" if void else ""
     name = f"version {version}" if version else "the weights that the run began with"
     trained = ledger.stage(version, "train")
