@@ -69,6 +69,9 @@ def publish(store: Store, attempt: Attempt, weights: Weights) -> dict[str, str]:
             f"not {weights.digest[:12]}): does this machine see the file system that the train workers "
             "wrote to? Nothing was committed; the same command trains again."
         )
+    for name in sorted(_BESIDE_THE_MODEL):
+        if (source / name).is_file() and not _in_place(store, f"{folder}/{name}", source / name):
+            _uploaded(store, source / name, f"{folder}/{name}")
     attempt.files += files
     return {"path": folder, "digest": weights.digest}
 

@@ -56,6 +56,7 @@ def test_every_file_is_listed_with_its_checksum_and_comes_back(ledger: Ledger, d
     folder = f"weights/00001-{record.attempt}"
     assert [file.path for file in record.files] == [f"{folder}/{name}" for name in sorted(FILES)]
     assert record.facts["weights"]["path"] == folder
+    assert ledger.store.read(f"{folder}/README.md") == b"# A card"
     found = get(ledger, record, directory)
     assert {n: (Path(found.path) / n).read_bytes() for n in FILES} == FILES
     assert found.digest == weights_digest(found.path) == record.facts["weights"]["digest"]
