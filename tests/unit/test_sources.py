@@ -81,7 +81,7 @@ def test_any_limits_deliver_the_same_rows_once_each(tmp_path, kind, reopen):
     check()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     parts=st.lists(
         st.one_of(
