@@ -54,20 +54,20 @@ def cases() -> list[Case]:
 
 
 REAL = (
-    ("generate", "driver killed"),
-    ("train", "driver killed"),
-    ("evaluate", "driver killed"),
-    ("generate", "driver paused"),
-    ("generate", "SIGTERM"),
-    ("train", "SIGTERM"),
-    ("train", "disk full"),
-    ("train", "train worker killed"),
-    ("generate", "runner killed"),
     ("generate", "engine process killed"),
-    ("evaluate", "engine process killed"),
-    ("train", "engine process killed"),
+    ("train", "train worker killed"),
+    ("generate", "SIGTERM"),
+    ("evaluate", "driver killed"),
+    ("train", "disk full"),
+    ("generate", "runner killed"),
     ("generate", "engine rank hung"),
+    ("train", "SIGTERM"),
+    ("generate", "driver paused"),
+    ("train", "driver killed"),
     ("evaluate", "engine rank hung"),
+    ("generate", "driver killed"),
+    ("train", "engine process killed"),
+    ("evaluate", "engine process killed"),
     ("generate", "hung for good"),
 )
 """On vLLM and DeepSpeed, where a case takes about a minute: the stages that hold their processes."""
