@@ -7,6 +7,7 @@ train workers (`train-rank-*.log`) say lies beside it.  A line's keys: time, lev
 import contextlib
 import json
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -67,9 +68,24 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+class _File(logging.FileHandler):
+    """A log that can't be written, on a full disk, says so once and leaves the run its own error."""
+
+    _failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002
+        if not self._failed:
+            self._failed = True
+            print(f"the log {self.baseFilename} can't be written: {sys.exc_info()[1]}", file=sys.stderr)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 def open_file(path: Path, run: str) -> logging.Handler:
     """Log this process's events, and other libraries' warnings, to `path`, until the handler is closed."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _File(path, encoding="utf-8")
     handler.setFormatter(JsonLines(run))
     log.setLevel(logging.INFO)
     logging.getLogger().addHandler(handler)

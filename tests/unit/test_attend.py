@@ -54,6 +54,21 @@ def test_a_run_logs_json_lines_that_say_where_they_come_from(ledger: Ledger, tmp
     assert ended["message"] == "no engine left"
 
 
+def log_on_a_full_disk() -> None:
+    with logs.to_file(Path("/dev/full"), "myrun"):
+        for _ in range(3):
+            logs.event("hello")
+        raise EngineError("no engine left")
+
+
+def test_a_log_on_a_full_disk_leaves_the_run_its_own_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(EngineError, match="no engine left"):
+        log_on_a_full_disk()
+    said = capsys.readouterr().err
+    assert said.count("the log /dev/full can't be written: [Errno 28]") == 1
+    assert "Traceback" not in said
+
+
 def test_every_attempt_has_a_folder_and_latest_is_the_newest(tmp_path: Path) -> None:
     folders = [logs.new_folder(tmp_path) for _ in range(3)]
     assert len(set(folders)) == 3
