@@ -190,7 +190,7 @@ def scripted_run(config: Config, *, engines=None, trainer=None, store=None) -> R
         progress=SilentProgress(),
         sources=tuple(open_source(each) for each in config.sources),
         start=Weights(str(start), weights_digest(str(start))),
-        weights_dir=Path(config.run.weights_dir or f"{config.run.dir}/weights"),
+        weights_dir=Path(config.run.weights_dir or f"{config.run.dir}/weights").absolute(),
     )
 
 
