@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from s2d_loop.commits import Record, path_of
+from s2d_loop.commits import LedgerError, Record, path_of
 from s2d_loop.config import RetentionConfig
 from s2d_loop.ledger import Ledger
 from s2d_loop.replay import done
@@ -125,6 +125,10 @@ def keep_newest(folder: Path, count: int) -> None:
 
 def _remove(store: Store, paths: Iterable[str], weights_dir: Path | None) -> None:
     for path in paths:
+        if not path.startswith(("data/", "weights/")):
+            raise LedgerError(
+                f"{store.root}: a record sweeps {path!r}, which is no data of a round: the run was altered"
+            )
         store.remove(path)
         if weights_dir is not None and path.startswith("weights/"):
             shutil.rmtree(weights_dir / Path(path).name, ignore_errors=True)

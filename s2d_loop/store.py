@@ -29,11 +29,12 @@ def inside(path: str) -> str:
     """The path, if it can't leave the root whatever lies there.
 
     Raises:
-        StoreError: it is absolute, or goes up, or isn't in its plain form.
+        StoreError: it is absolute, or goes up, or is the root itself, or isn't in its plain form.
     """
     if (
         path != PurePosixPath(path).as_posix()
         or path.startswith("/")
+        or path == "."
         or ".." in path.split("/")
         or "\0" in path
     ):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s2d_loop.ledger import Ledger, Record
+from s2d_loop.store import inside
 
 Ranges = list[list[int]]
 """Numbers of rounds as `[first, last]` pairs: short, whatever a replay drew from."""
@@ -81,7 +82,7 @@ def point_at_promoted(ledger: Ledger) -> None:
         return
     temporary = Path(f"{link}.new")
     temporary.unlink(missing_ok=True)
-    temporary.symlink_to(trained.facts["weights"]["path"])
+    temporary.symlink_to(inside(trained.facts["weights"]["path"]))
     temporary.replace(link)
 
 
