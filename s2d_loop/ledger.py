@@ -281,7 +281,6 @@ class Ledger:
             with self.store.reading(file.path) as handle:
                 yield handle
         except FileNotFoundError as error:
-            self.check_lease()  # the driver that took over may have swept it
             raise LedgerError(f"{self.store.root}: {file.path} was committed and is missing") from error
 
     def _add(self, record: Record, data: bytes) -> None:

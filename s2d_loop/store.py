@@ -177,7 +177,7 @@ class LocalStore:
         target = self._path(path)
         self._synced = {each for each in self._synced if not each.is_relative_to(target)}
         if target.is_dir():
-            shutil.rmtree(target)
+            _remove_folder(target)
         else:
             target.unlink(missing_ok=True)
 
@@ -202,6 +202,21 @@ def sync_directories(folder: Path, synced: set[Path]) -> None:
         with contextlib.suppress(PermissionError):  # far above the root a folder can be unreadable
             _sync(each.parent)
         synced.add(each)
+
+
+def _remove_folder(folder: Path) -> None:
+    """Others may remove it too, or still write there: a driver that does not know yet that it lost its lease.
+
+    What such a driver leaves goes at the next start.
+    """
+    for _ in range(3):
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+                raise
+        else:
+            return
 
 
 def _sync(folder: Path) -> None:

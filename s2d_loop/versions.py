@@ -4,6 +4,7 @@ A version's number is that of the round that trained it; 0 are the weights that 
 All of it is read from the ledger's facts, so it stays known after tables and weights were swept.
 """
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,9 +82,10 @@ def point_at_promoted(ledger: Ledger) -> None:
         Path(link).unlink(missing_ok=True)
         return
     temporary = Path(f"{link}.new")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(inside(trained.facts["weights"]["path"]))
-    temporary.replace(link)
+    with contextlib.suppress(FileExistsError, FileNotFoundError):  # somebody else is at it too
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(inside(trained.facts["weights"]["path"]))
+        temporary.replace(link)
 
 
 def tainted(known: Iterable[Version], source: str) -> dict[int, str]:
