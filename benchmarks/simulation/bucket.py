@@ -1,91 +1,119 @@
-"""An object store in memory: puts are whole and durable, and answers get lost.
+"""An object store in memory under the product's own `ObjectStore`: puts are whole, and answers get lost.
 
 A put is atomic; with a condition, exactly one of several wins.  But the caller of a put that timed out
-does not know whether it won, a client's own retry is answered 412, and what was given up may still land
-later, after other drivers have gone on.
+does not know whether it won, a client's own second try is answered 412, and what was given up may still
+land later, after other drivers have gone on.
 """
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator
-from typing import IO
+from functools import partial
+from typing import Any
 
 from benchmarks.simulation.kernel import Kernel
-from s2d_loop.store import ExistsError, HashingFile
+from s2d_loop.object_store import ObjectStore
 
 
 class Bucket:
     """Objects by key."""
 
-    def __init__(self, objects: dict[str, bytes] | None = None) -> None:
-        self.objects = dict(objects or {})
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
 
     def put(self, key: str, data: bytes) -> None:
         self.objects[key] = data
 
     def put_new(self, key: str, data: bytes) -> None:
-        """Only if nothing is there: ExistsError is the 412."""
+        """Only if nothing is there: FileExistsError is the 412."""
         if key in self.objects:
-            raise ExistsError(key)
+            raise FileExistsError(key)
         self.objects[key] = data
 
     def put_new_late(self, key: str, data: bytes) -> None:
         """Nobody waits for the answer any more."""
         self.objects.setdefault(key, data)
 
+    def get(self, key: str) -> bytes:
+        if key not in self.objects:
+            raise FileNotFoundError(key)
+        return self.objects[key]
+
     def delete(self, path: str) -> None:
-        for key in [each for each in self.objects if each == path or each.startswith(f"{path}/")]:
+        for key in self.below(path):
             del self.objects[key]
 
+    def below(self, path: str) -> list[str]:
+        return [key for key in self.objects if key == path or key.startswith(f"{path}/")]
 
-class BucketStore:
-    """`s2d_loop.store.Store` on a bucket; every request is a step of the kernel."""
+
+class BucketStore(ObjectStore):
+    """The product's store, with the simulated client in place of s3fs."""
 
     def __init__(self, root: str, bucket: Bucket, kernel: Kernel) -> None:
         self.root = root
+        self._fs: Any = _Client(bucket, kernel)
+        self._base = "run"
+        self._exclusive = False
+
+
+class _Client:
+    """What `ObjectStore` asks of fsspec; every request is a step of the kernel."""
+
+    def __init__(self, bucket: Bucket, kernel: Kernel) -> None:
         self._bucket = bucket
         self._kernel = kernel
 
-    def create(self, path: str, data: bytes) -> None:
-        self._kernel.perform(
-            "put-new",
-            path,
-            lambda: self._bucket.put_new(path, data),
-            late=lambda: self._bucket.put_new_late(path, data),
-        )
+    def pipe_file(self, path: str, data: bytes, mode: str) -> None:
+        assert mode == "create", mode
+        put, late = partial(self._bucket.put_new, path, data), partial(self._bucket.put_new_late, path, data)
+        self._kernel.perform("put-new", path, put, late=late)
 
-    def read(self, path: str) -> bytes | None:
-        return self._kernel.perform("get", path, lambda: self._bucket.objects.get(path))
+    def cat_file(self, path: str) -> bytes:
+        return self._kernel.perform("get", path, partial(self._bucket.get, path))
 
-    @contextlib.contextmanager
-    def writing(self, path: str) -> Iterator[HashingFile]:
-        buffer = io.BytesIO()
-        yield HashingFile(buffer)
-        put: Callable[[], None] = lambda: self._bucket.put(path, buffer.getvalue())  # noqa: E731
-        self._kernel.perform("put", path, put, late=put)
+    def open(self, path: str, mode: str, block_size: int | None = None) -> Any:
+        return io.BytesIO(self.cat_file(path)) if mode == "rb" else _Upload(path, self._bucket, self._kernel)
 
-    @contextlib.contextmanager
-    def reading(self, path: str) -> Iterator[IO[bytes]]:
-        data = self.read(path)
-        if data is None:
+    def rm(self, path: str, recursive: bool) -> None:
+        assert recursive
+        if not self._kernel.perform("list", path, partial(self._bucket.below, path)):
             raise FileNotFoundError(path)
-        yield io.BytesIO(data)
-
-    def remove(self, path: str) -> None:
-        delete: Callable[[], None] = lambda: self._bucket.delete(path)  # noqa: E731
+        delete = partial(self._bucket.delete, path)
         self._kernel.perform("delete", path, delete, late=delete)
 
-    def list(self, path: str) -> list[str]:
-        def names() -> list[str]:
-            inside = [
-                key.removeprefix(f"{path}/") for key in self._bucket.objects if key.startswith(f"{path}/")
-            ]
-            return sorted({name.split("/")[0] for name in inside})
+    def ls(self, path: str, detail: bool) -> list[str]:
+        assert not detail
+        below = self._kernel.perform("list", path, partial(self._bucket.below, path))
+        if not below:
+            raise FileNotFoundError(path)
+        return sorted({"/".join(key.split("/")[: path.count("/") + 2]) for key in below})
 
-        return self._kernel.perform("list", path, names)
+    def info(self, path: str) -> dict[str, int]:
+        return {"size": len(self.cat_file(path))}
 
-    def free_bytes(self) -> int | None:
-        return None
+    def invalidate_cache(self) -> None:
+        pass
 
-    def local_path(self, path: str) -> str | None:
-        return None
+
+class _Upload(io.BytesIO):
+    """A file that is put when it is closed."""
+
+    def __init__(self, path: str, bucket: Bucket, kernel: Kernel) -> None:
+        super().__init__()
+        self._path, self._bucket, self._kernel = path, bucket, kernel
+        self._given_up = False
+
+    def discard(self) -> None:
+        self._given_up = True
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        put = partial(self._bucket.put, self._path, self.getvalue())
+        super().close()
+        if not self._given_up:
+            self._kernel.perform("put", self._path, put, late=put)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(BaseException):
+            self.discard()

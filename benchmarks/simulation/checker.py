@@ -53,6 +53,8 @@ class Evidence:
     """Files of the watched folder, as they are in the end."""
     heldout: Sequence[str]
     """Prompts that must never train."""
+    all_taken: bool = False
+    """Whether every row should have been taken by now."""
 
 
 def violations(evidence: Evidence) -> list[str]:
@@ -65,11 +67,11 @@ def violations(evidence: Evidence) -> list[str]:
             *_exits(records, evidence),
             *_once_and_in_order(stages),
             *_counted(stages),
-            *_files(stages, evidence.files),
+            *_files(records, stages, evidence.files),
         ]
         return found or [
             *_taken_once(stages, evidence),
-            *_made_by_the_right_weights(stages, evidence.files),
+            *_made_by_the_right_weights(records, evidence.files),
             *_trained_on_what_was_kept(stages, evidence),
         ]
     except (KeyError, ValueError, IndexError, StopIteration, RuntimeError, AssertionError) as error:
@@ -111,10 +113,14 @@ def _ledger(files: Mapping[str, bytes]) -> Iterator[dict[str, Any]]:
         yield record
 
 
-def _stages(records: Sequence[Stage]) -> list[Stage]:
-    """The stages that count, oldest first."""
+def _live(records: Sequence[Stage]) -> list[Stage]:
+    """The records that count, oldest first."""
     void = {seq for each in records for seq in each["facts"].get("void", [])}
-    return [each for each in records if each["kind"] == "stage" and each["seq"] not in void]
+    return [each for each in records if each["seq"] not in void]
+
+
+def _stages(records: Sequence[Stage]) -> list[Stage]:
+    return [each for each in _live(records) if each["kind"] == "stage"]
 
 
 def _acknowledged(records: Sequence[Stage], history: History) -> Iterator[str]:
@@ -169,19 +175,33 @@ def _counted(stages: Sequence[Stage]) -> Iterator[str]:
                 yield f"round {iteration}: {before} gave {counts['out']}, {after} took {following['in']}"
 
 
-def _files(stages: Sequence[Stage], files: Mapping[str, bytes]) -> Iterator[str]:
-    curated = {each["iteration"] for each in stages if each["stage"] == "curate"}
+def _files(records: Sequence[Stage], stages: Sequence[Stage], files: Mapping[str, bytes]) -> Iterator[str]:
+    """What was committed is there, unless a record let it go; what the next round starts from always is."""
+    let_go = [path for each in records if each["kind"] == "swept" for path in each["facts"]["paths"]]
     for each in stages:
         for file in each["files"]:
             data = files.get(file["path"])
-            if data is None:
-                swept = (
-                    file["table"] == "traces" and each["stage"] == "generate" and each["iteration"] in curated
-                )
-                if not swept:
-                    yield f"{file['path']} was committed and is gone"
-            elif hashlib.sha256(data).hexdigest() != file["sha256"]:
+            if data is None and not any(f"{file['path']}/".startswith(f"{path}/") for path in let_go):
+                yield f"{file['path']} was committed and is gone"
+            if data is not None and hashlib.sha256(data).hexdigest() != file["sha256"]:
                 yield f"{file['path']} was committed and is damaged"
+    serving = _in_service(records)
+    for each in stages:
+        if _key(each) == (serving, "train"):
+            for file in each["files"]:
+                if file["path"] not in files:
+                    yield f"{file['path']} is in service and was let go"
+
+
+def _in_service(records: Sequence[Stage]) -> int:
+    """The round whose weights were promoted last, or come back to."""
+    serving = 0
+    for each in _live(records):
+        if each["kind"] == "rollback":
+            serving = each["facts"]["version"]
+        elif each["stage"] == "promote":
+            serving = each["iteration"]
+    return serving
 
 
 def _taken_once(stages: Sequence[Stage], evidence: Evidence) -> Iterator[str]:
@@ -204,6 +224,10 @@ def _taken_once(stages: Sequence[Stage], evidence: Evidence) -> Iterator[str]:
             cursors |= {name: shard["row"] for name, shard in cursor["shards"].items()}
         if any(following[name] != row for name, row in cursors.items()):
             yield f"round {each['iteration']}: the cursors are at {cursors}, what was taken at {dict(following)}"
+    if evidence.all_taken:
+        for name, data in evidence.inputs.items():
+            if (there := len(data.splitlines())) != following[name]:
+                yield f"{name} has {there} rows, and {following[name]} were taken"
 
 
 def _outcome(line: bytes, seen: set[str], heldout: Sequence[str]) -> str:
@@ -237,11 +261,16 @@ def _origin(input_id: str) -> tuple[str, int]:
     return name, int(row)
 
 
-def _made_by_the_right_weights(stages: Sequence[Stage], files: Mapping[str, bytes]) -> Iterator[str]:
+def _made_by_the_right_weights(records: Sequence[Stage], files: Mapping[str, bytes]) -> Iterator[str]:
     """What every answer says about who gave it, against who should have."""
-    promoted = next((each["facts"]["weights"] for each in stages if _key(each) == (0, "evaluate")), None)
+    start = next((each["facts"]["weights"] for each in records if _key(each) == (0, "evaluate")), None)
+    promoted = start
     trained: dict[int, str] = {}
-    for each in stages:
+    for each in _live(records):
+        if each["kind"] == "rollback":
+            promoted = each["facts"]["digest"] or start
+        if each["kind"] != "stage":
+            continue
         iteration, stage = _key(each)
         wanted = promoted
         if stage == "train":
@@ -267,9 +296,11 @@ def _made_by_the_right_weights(stages: Sequence[Stage], files: Mapping[str, byte
 def _trained_on_what_was_kept(stages: Sequence[Stage], evidence: Evidence) -> Iterator[str]:
     kept: set[str] = set()
     pooled: set[str] = set()
+    unknown = False  # retention has let verdicts go
     for each in stages:
         if each["stage"] == "curate":
             verdicts = list(_rows(each, "verdicts", evidence.files))
+            unknown = unknown or not verdicts
             kept |= {row["input"]["id"] for row in verdicts if row["reason"] == "kept"}
         if each["stage"] == "pool":
             new = list(_rows(each, "examples", evidence.files))
@@ -278,18 +309,18 @@ def _trained_on_what_was_kept(stages: Sequence[Stage], evidence: Evidence) -> It
                 yield f"round {each['iteration']}: in the pool already: {again}"
             pooled |= {row["id"] for row in new}
             for row in training:
-                if row["input_id"] not in kept or row["id"] not in pooled:
+                if (row["input_id"] not in kept and not unknown) or row["id"] not in pooled:
                     yield f"round {each['iteration']} trains on {row['id']}, which was not kept"
                 if row["prompt"][-1]["content"] in evidence.heldout:
                     yield f"round {each['iteration']} trains on a held-out input"
-        if each["stage"] == "train" and each["counts"]["in"] != len(training):
+        if each["stage"] == "train" and training and each["counts"]["in"] != len(training):
             yield f"round {each['iteration']}: trained on {each['counts']['in']} rows of {len(training)}"
 
 
 def _rows(stage: Stage, table: str, files: Mapping[str, bytes]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for file in stage["files"]:
-        if file["table"] == table:
+        if file["table"] == table and file["path"] in files:
             rows += ParquetFile(BytesIO(files[file["path"]])).read().to_pylist()
     return rows
 

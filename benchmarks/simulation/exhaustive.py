@@ -17,7 +17,7 @@ from benchmarks.simulation.bucket import Bucket
 from benchmarks.simulation.checker import History
 from benchmarks.simulation.disk import Disk, File, Picture
 from benchmarks.simulation.kernel import Fault, Kernel, Process
-from benchmarks.simulation.world import World
+from benchmarks.simulation.world import Size, World
 
 Told = tuple[str, int, str]
 
@@ -113,7 +113,7 @@ class Bench:
         self.tally = Tally(mode)
         self._mode = mode
         self._kernel = Kernel(random.Random(0))
-        self.world = World(self._kernel, 0, bucket=Bucket() if mode == "bucket" else None)
+        self.world = World(self._kernel, 0, Size(keep=1), bucket=Bucket() if mode == "bucket" else None)
 
     def prepare(self) -> list[Moment]:
         """The undisturbed run.  To be called, like the rest, in `world.installed()`."""

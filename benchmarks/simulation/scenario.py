@@ -16,14 +16,15 @@ from benchmarks.simulation.bucket import Bucket
 from benchmarks.simulation.bugs import Bug
 from benchmarks.simulation.checker import Exit
 from benchmarks.simulation.kernel import Fault, Kernel, Process
-from benchmarks.simulation.world import World
-from s2d_loop.errors import BadInputError, EngineError, LostLeaseError, StoppedError
-from s2d_loop.store import ExistsError
+from benchmarks.simulation.world import Size, World
+from s2d_loop.errors import EngineError, ExitCode, LostLeaseError, StoppedError
 
 MAX_OPS = 60_000
 """A run that takes longer goes round in circles."""
-_EXPECTED = (LostLeaseError, StoppedError, EngineError, OSError)
-"""What a driver may end with when faults are injected; anything else is a finding."""
+_EXPECTED = (LostLeaseError, StoppedError, EngineError)
+"""What a driver may end with while there are faults, beside an error that was injected; else it is a finding."""
+_IDLE_S = 600
+"""By then a run without an end has worked off whatever came, and waits."""
 _CHANGES = frozenset(
     {"create", "write", "fsync", "link", "unlink", "rename", "mkdir", "put", "put-new", "delete"}
 )
@@ -62,6 +63,7 @@ class RandomFaults:
     def __init__(self, rng: random.Random, rates: Rates, kernel: Kernel) -> None:
         self.active = True
         self.count = 0
+        self.injected: list[Exception] = []
         self._rng = rng
         self._rates = rates
         self._kernel = kernel
@@ -88,11 +90,16 @@ class RandomFaults:
         return Fault.NONE
 
     def error(self, process: Process, kind: str, path: str) -> Exception:
+        error = self._error(kind, path)
+        self.injected.append(error)
+        return error
+
+    def _error(self, kind: str, path: str) -> Exception:
         if kind == "link":
             # NFS sends a request again whose answer got lost, and the second one fails on the first.
             return FileExistsError(errno.EEXIST, "File exists", path)
         if kind == "put-new" and self._rng.random() < 0.5:
-            return ExistsError(path)  # the client's own second try was answered 412
+            return FileExistsError(path)  # the client's own second try was answered 412
         if kind in _CHANGES and self._rng.random() < 0.3:
             return OSError(errno.ENOSPC, "No space left on device", path)
         return TimeoutError(errno.ETIMEDOUT, "timed out", path)
@@ -118,7 +125,8 @@ class _Life:
         self._outcome.mode = "disk" if self._bucket is None else "bucket"
         self._rates = _rates(rng, on_disk=self._bucket is None)
         self._faults = RandomFaults(rng, self._rates, self._kernel)
-        self._world = World(self._kernel, seed, bucket=self._bucket)
+        self._size = Size(forever=rng.random() < 0.2, keep=rng.choice((1, 2, 5)))
+        self._world = World(self._kernel, seed, self._size, bucket=self._bucket)
         self._world.engine_step = self._engine_step  # type: ignore[method-assign]
         self._until = self._kernel.now + 100 + rng.uniform(2, 60)
         self._num_drivers = 0
@@ -136,6 +144,8 @@ class _Life:
                 kernel.at(kernel.now + rng.expovariate(1 / 3), self._start)
             for _ in range(rng.choice((0, 0, 0, 1, 2))):
                 kernel.at(kernel.now + rng.uniform(0, 10), self._terminate)
+            for _ in range(rng.choice((0, 0, 0, 1, 2))):
+                kernel.at(kernel.now + rng.uniform(0, 15), self._roll_back)
             kernel.at(self._until, self._calm)
             kernel.run()
             last = self._last_driver()
@@ -164,11 +174,23 @@ class _Life:
         if self._faults.active and self._kernel.processes:
             self._world.terminate(self._rng.choice(self._kernel.processes).name)
 
+    def _roll_back(self) -> None:
+        if self._faults.active:
+            self._num_drivers += 1
+            self._kernel.start(f"operator-{self._num_drivers}", self._world.roll_back)
+
     def _calm(self) -> None:
-        """Faults stop: whoever is paused goes on."""
+        """Faults stop: whoever is paused goes on, and whoever would wait for ever is asked to stop."""
         self._faults.active = False
+        if self._size.forever:
+            self._kernel.at(self._kernel.now + 60, self._stop_all)
         for each in self._kernel.processes:
             each.until = min(each.until, self._kernel.now)
+
+    def _stop_all(self) -> None:
+        for each in self._kernel.processes:
+            if not each.done:
+                self._world.terminate(each.name)
 
     def _engine_step(self) -> None:
         self._kernel.step("call", "")
@@ -186,33 +208,44 @@ class _Life:
 
     def _on_end(self, process: Process) -> None:
         failure = process.failure
+        if process.alive and failure is not None and not self._expected(failure):
+            self._outcome.problems.append(f"{process.name} ended with {type(failure).__name__}: {failure}")
+        if process.name.startswith("operator"):
+            return
         if process.alive:
             self._exits.append(self._world.exit_of(process))
-        if process.alive and failure is not None and not _expected(failure):
-            self._outcome.problems.append(f"{process.name} ended with {type(failure).__name__}: {failure}")
         # Somebody starts it again, as a scheduler does, whatever it ended with.
         if self._faults.active and self._rng.random() < 0.9:
             self._kernel.at(self._kernel.now + self._rng.expovariate(1 / 4), self._start)
         if self._kernel.ops > MAX_OPS:
             self._faults.active = False
 
+    def _expected(self, failure: BaseException) -> bool:
+        injected = self._faults.injected
+        return isinstance(failure, _EXPECTED) or any(each in injected for each in _causes(failure))
+
     def _last_driver(self) -> Process:
         self._num_drivers += 1
         last = self._kernel.start(f"driver-{self._num_drivers}", self._world.drive)
+        if self._size.forever:
+            self._kernel.at(self._kernel.now + _IDLE_S, self._stop_all)
         self._kernel.run()
         return last
 
     def _judge(self, last: Process) -> None:
-        world, problems = self._world, self._outcome.problems
-        if last.exit not in checker.DONE:
+        problems = self._outcome.problems
+        if last.exit not in ((ExitCode.INTERRUPTED,) if self._size.forever else checker.DONE):
             problems.append(f"faults stopped, and the last driver ended with {last.exit}: {last.failure!r}")
-        problems += checker.violations(world.evidence(self._exits))
+        problems += checker.violations(self._world.evidence(self._exits, all_taken=self._size.forever))
 
 
-def _expected(failure: BaseException) -> bool:
-    if isinstance(failure, BadInputError):
-        return "disk is full" in str(failure)
-    return isinstance(failure, _EXPECTED)
+def _causes(failure: BaseException | None) -> list[BaseException]:
+    """An error and those that led to it; an error can be its own cause."""
+    found: list[BaseException] = []
+    while failure is not None and failure not in found:
+        found.append(failure)
+        failure = failure.__cause__ or failure.__context__
+    return found
 
 
 def _rates(rng: random.Random, *, on_disk: bool) -> Rates:

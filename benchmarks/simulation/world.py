@@ -29,9 +29,10 @@ from s2d_loop import driver
 from s2d_loop.commits import Kind
 from s2d_loop.config import Config, resolved_yaml
 from s2d_loop.dataflow import LocalDataflow
-from s2d_loop.errors import ExitCode
+from s2d_loop.errors import BadInputError, ExitCode
 from s2d_loop.ledger import Ledger, Record
 from s2d_loop.loop import run_loop
+from s2d_loop.operate.rollback import roll_back
 from s2d_loop.preflight import Checked
 from s2d_loop.records import Weights
 from s2d_loop.report.progress import SilentProgress
@@ -54,6 +55,10 @@ class Size:
     inputs: int = 2
     heldout: int = 2
     samples: int = 2
+    forever: bool = False
+    """Rounds start when inputs have come, and nothing ends the run but a signal."""
+    keep: int = 5
+    """Versions, rounds and so on that retention leaves."""
 
 
 class World:
@@ -100,6 +105,7 @@ class World:
             mock.patch.object(uuid, "uuid4", self.kernel.uuid4),
             mock.patch.object(Ledger, "append", append),
             mock.patch.object(time, "time", self.clock.now),
+            mock.patch.object(time, "sleep", self.clock.sleep),
             mock.patch("s2d_loop.weights.ThreadPoolExecutor", _Serial),
             mock.patch("s2d_loop.ledger.pq", tables),
             mock.patch.object(pyarrow.parquet, "write_table", tables.write_table),
@@ -141,7 +147,7 @@ class World:
                 lines.insert(rng.randint(0, len(lines)), line)
         return lines
 
-    def evidence(self, exits: Sequence[Exit]) -> Evidence:
+    def evidence(self, exits: Sequence[Exit], *, all_taken: bool = False) -> Evidence:
         """What the checker judges by."""
         return Evidence(
             files=self.run_files(),
@@ -149,6 +155,7 @@ class World:
             exits=exits,
             inputs={"/".join(p[1:]): f.data for p, f in self.files.disks["inputs"].files(("stream",))},
             heldout=[question(words) for words in self.heldout],
+            all_taken=all_taken,
         )
 
     def exit_of(self, process: Process) -> Exit:
@@ -160,7 +167,8 @@ class World:
 
     def run_files(self) -> dict[str, bytes]:
         """What is in the store, by path from the run's root."""
-        objects = dict(self.bucket.objects) if self.bucket is not None else {}
+        objects = self.bucket.objects if self.bucket is not None else {}
+        objects = {path.removeprefix("run/"): data for path, data in objects.items()}
         with contextlib.suppress(FileNotFoundError):
             objects |= {"/".join(parts[1:]): file.data for parts, file in self.disk.files(("run",))}
         return objects
@@ -175,6 +183,7 @@ class World:
         sources = tuple(open_source(each, now=self.clock.now) for each in config.sources)
         checked = Checked(store, start, Path(RUN, "weights"), sources, {})
         ledger = driver.begin(config, checked)
+        self.kernel.say(f"begins behind record {len(ledger.records)}")
         if finished := ledger.last("finished"):
             return ExitCode.HELD if finished.facts["held"] else ExitCode.DONE
         ledger.take_lease()
@@ -194,6 +203,14 @@ class World:
                 safe_point=self._safe_point(ledger),
             )
         )
+
+    def roll_back(self) -> int:
+        """`s2d rollback`, by an operator beside whatever runs."""
+        try:
+            self.kernel.say(roll_back(Ledger(self.store(), self.clock), None))
+        except BadInputError as error:
+            self.kernel.say(f"no rollback: {error}")
+        return 0
 
     def _safe_point(self, ledger: Ledger) -> SafePoint:
         assert self.kernel.current is not None
@@ -255,7 +272,8 @@ def configuration(size: Size, seed: int) -> Config:
                 "dir": RUN,
                 "weights_dir": f"{RUN}/weights",
                 "seed": seed,
-                "iterations": size.iterations,
+                "iterations": None if size.forever else size.iterations,
+                "max_wait_s": 30.0,
                 "inputs_per_iteration": size.inputs,
                 "min_free_gb": 0.0,
             },
@@ -274,6 +292,7 @@ def configuration(size: Size, seed: int) -> Config:
             "generate": {"probe_inputs": 1, "min_kept_share": 0.0},
             "train": {"steps": 2},
             "gate": {"margin": 0.5},
+            "retention": dict.fromkeys(("promoted", "held", "rounds", "traces", "pool"), size.keep),
         }
     )
 
