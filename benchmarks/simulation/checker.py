@@ -9,12 +9,18 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from io import BytesIO
-from typing import Any
 
+from benchmarks.simulation.evidence import (
+    Evidence,
+    History,
+    Stage,
+    key_of,
+    live,
+    read_ledger,
+    rows_of,
+    stages_of,
+)
 from benchmarks.simulation.model import by
-from benchmarks.simulation.tables import ParquetFile
 
 ROUND = ("intake", "probe", "generate", "curate", "pool", "train", "evaluate", "gate", "promote")
 FLOWS = (("intake", "generate"), ("generate", "curate"), ("curate", "pool"))
@@ -23,45 +29,12 @@ LOST_LEASE = 5
 _UNEQUAL = ("tokens_per_second", "seconds")
 """Figures that depend on the clock."""
 
-Stage = Mapping[str, Any]
-
-
-@dataclass
-class History:
-    """What drivers were told: `(driver, sequence number, nonce)` of every append that succeeded."""
-
-    appended: list[tuple[str, int, str]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Exit:
-    """How a driver ended by itself, and whether the ledger said then that the run is finished."""
-
-    driver: str
-    status: int | None
-    finished: bool
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What there is to judge by; paths are relative to the run's root."""
-
-    files: Mapping[str, bytes]
-    history: History
-    exits: Sequence[Exit]
-    inputs: Mapping[str, bytes]
-    """Files of the watched folder, as they are in the end."""
-    heldout: Sequence[str]
-    """Prompts that must never train."""
-    all_taken: bool = False
-    """Whether every row should have been taken by now."""
-
 
 def violations(evidence: Evidence) -> list[str]:
     """What should not have happened, in words; nothing after a fault that explains the rest."""
     try:
-        records = list(_ledger(evidence.files))
-        stages = _stages(records)
+        records = list(read_ledger(evidence.files))
+        stages = stages_of(records)
         found = [
             *_acknowledged(records, evidence.history),
             *_exits(records, evidence),
@@ -80,7 +53,7 @@ def violations(evidence: Evidence) -> list[str]:
 
 def digest(files: Mapping[str, bytes]) -> str:
     """Of all that must be equal whatever happened on the way: not times, attempts' names and nonces."""
-    stages = _stages(list(_ledger(files)))
+    stages = stages_of(list(read_ledger(files)))
     attempts = re.compile("|".join(each["attempt"] for each in stages) or "-")
     hasher = hashlib.sha256()
     for each in stages:
@@ -92,35 +65,7 @@ def digest(files: Mapping[str, bytes]) -> str:
 
 
 def finished(files: Mapping[str, bytes]) -> bool:
-    return any(record["kind"] == "finished" for record in _ledger(files))
-
-
-def _ledger(files: Mapping[str, bytes]) -> Iterator[dict[str, Any]]:
-    """The chain of records; ValueError where it is broken."""
-    previous = ""
-    names = sorted(path for path in files if path.startswith("ledger/") and path.endswith(".json"))
-    names = [name for name in names if not name.startswith("ledger/.")]
-    for number, name in enumerate(names, 1):
-        if name != f"ledger/{number:08d}.json":
-            raise ValueError(f"{name} where record {number} should be")
-        envelope = json.loads(files[name])
-        record = envelope["record"]
-        if hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest() != envelope["sha256"]:
-            raise ValueError(f"{name}: wrong checksum")
-        if (record["seq"], record["prev"]) != (number, previous):
-            raise ValueError(f"{name} doesn't follow the record before it")
-        previous = hashlib.sha256(files[name]).hexdigest()
-        yield record
-
-
-def _live(records: Sequence[Stage]) -> list[Stage]:
-    """The records that count, oldest first."""
-    void = {seq for each in records for seq in each["facts"].get("void", [])}
-    return [each for each in records if each["seq"] not in void]
-
-
-def _stages(records: Sequence[Stage]) -> list[Stage]:
-    return [each for each in _live(records) if each["kind"] == "stage"]
+    return any(record["kind"] == "finished" for record in read_ledger(files))
 
 
 def _acknowledged(records: Sequence[Stage], history: History) -> Iterator[str]:
@@ -153,18 +98,18 @@ def _exits(records: Sequence[Stage], evidence: Evidence) -> Iterator[str]:
 
 
 def _once_and_in_order(stages: Sequence[Stage]) -> Iterator[str]:
-    twice = [key for key, count in Counter(map(_key, stages)).items() if count > 1]
+    twice = [key for key, count in Counter(map(key_of, stages)).items() if count > 1]
     if twice:
         yield f"committed more than once: {twice}"
     places = [
         (each["iteration"], 0 if each["iteration"] == 0 else ROUND.index(each["stage"])) for each in stages
     ]
     if places != sorted(places):
-        yield f"out of order: {[_key(each) for each in stages]}"
+        yield f"out of order: {[key_of(each) for each in stages]}"
 
 
 def _counted(stages: Sequence[Stage]) -> Iterator[str]:
-    by_key = {_key(each): each["counts"] for each in stages}
+    by_key = {key_of(each): each["counts"] for each in stages}
     for key, counts in by_key.items():
         if counts["in"] != counts["out"] + sum(counts["dropped"].values()):
             yield f"{key}: the counts don't add up: {counts}"
@@ -187,7 +132,7 @@ def _files(records: Sequence[Stage], stages: Sequence[Stage], files: Mapping[str
                 yield f"{file['path']} was committed and is damaged"
     serving = _in_service(records)
     for each in stages:
-        if _key(each) == (serving, "train"):
+        if key_of(each) == (serving, "train"):
             for file in each["files"]:
                 if file["path"] not in files:
                     yield f"{file['path']} is in service and was let go"
@@ -196,7 +141,7 @@ def _files(records: Sequence[Stage], stages: Sequence[Stage], files: Mapping[str
 def _in_service(records: Sequence[Stage]) -> int:
     """The round whose weights were promoted last, or come back to."""
     serving = 0
-    for each in _live(records):
+    for each in live(records):
         if each["kind"] == "rollback":
             serving = each["facts"]["version"]
         elif each["stage"] == "promote":
@@ -246,11 +191,11 @@ def _outcome(line: bytes, seen: set[str], heldout: Sequence[str]) -> str:
 def _delivered(intake: Stage, files: Mapping[str, bytes]) -> Iterator[tuple[str, int, str]]:
     """The rows of a round in the order in which they came: file, row, outcome."""
     others: dict[int, tuple[str, int, str]] = {}
-    for row in _rows(intake, "rejects", files):
+    for row in rows_of(intake, "rejects", files):
         others[row["place"]] = (row["file"], row["row"], "unreadable")
-    for row in _rows(intake, "dropped", files):
+    for row in rows_of(intake, "dropped", files):
         others[row["place"]] = (*_origin(row["input"]["id"]), row["reason"])
-    taken = iter(_rows(intake, "inputs", files))
+    taken = iter(rows_of(intake, "inputs", files))
     for place in range(intake["counts"]["in"]):
         yield others.pop(place) if place in others else (*_origin(next(taken)["id"]), "taken")
     assert not others, f"rows beyond what was delivered: {others}"
@@ -263,15 +208,15 @@ def _origin(input_id: str) -> tuple[str, int]:
 
 def _made_by_the_right_weights(records: Sequence[Stage], files: Mapping[str, bytes]) -> Iterator[str]:
     """What every answer says about who gave it, against who should have."""
-    start = next((each["facts"]["weights"] for each in records if _key(each) == (0, "evaluate")), None)
+    start = next((each["facts"]["weights"] for each in records if key_of(each) == (0, "evaluate")), None)
     promoted = start
     trained: dict[int, str] = {}
-    for each in _live(records):
+    for each in live(records):
         if each["kind"] == "rollback":
             promoted = each["facts"]["digest"] or start
         if each["kind"] != "stage":
             continue
-        iteration, stage = _key(each)
+        iteration, stage = key_of(each)
         wanted = promoted
         if stage == "train":
             trained[iteration] = each["facts"]["weights"]["digest"]
@@ -283,9 +228,9 @@ def _made_by_the_right_weights(records: Sequence[Stage], files: Mapping[str, byt
                 yield f"round {iteration}: promoted {promoted}, trained {trained.get(iteration)}"
         elif stage == "evaluate":
             wanted = trained[iteration] if iteration else promoted
-            said = [row["text"] for row in _rows(each, "scored", files)]
+            said = [row["text"] for row in rows_of(each, "scored", files)]
         elif stage == "generate":
-            rows = [row for row in _rows(each, "generations", files) if not row["error"]]
+            rows = [row for row in rows_of(each, "generations", files) if not row["error"]]
             said = [sample["text"] for row in rows for sample in row["samples"]]
         if stage in ("evaluate", "generate"):
             strangers = [text for text in said if by(str(wanted)) not in text]
@@ -299,12 +244,12 @@ def _trained_on_what_was_kept(stages: Sequence[Stage], evidence: Evidence) -> It
     unknown = False  # retention has let verdicts go
     for each in stages:
         if each["stage"] == "curate":
-            verdicts = list(_rows(each, "verdicts", evidence.files))
+            verdicts = list(rows_of(each, "verdicts", evidence.files))
             unknown = unknown or not verdicts
             kept |= {row["input"]["id"] for row in verdicts if row["reason"] == "kept"}
         if each["stage"] == "pool":
-            new = list(_rows(each, "examples", evidence.files))
-            training = list(_rows(each, "training", evidence.files))
+            new = list(rows_of(each, "examples", evidence.files))
+            training = list(rows_of(each, "training", evidence.files))
             if again := pooled & {row["id"] for row in new}:
                 yield f"round {each['iteration']}: in the pool already: {again}"
             pooled |= {row["id"] for row in new}
@@ -315,15 +260,3 @@ def _trained_on_what_was_kept(stages: Sequence[Stage], evidence: Evidence) -> It
                     yield f"round {each['iteration']} trains on a held-out input"
         if each["stage"] == "train" and training and each["counts"]["in"] != len(training):
             yield f"round {each['iteration']}: trained on {each['counts']['in']} rows of {len(training)}"
-
-
-def _rows(stage: Stage, table: str, files: Mapping[str, bytes]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for file in stage["files"]:
-        if file["table"] == table and file["path"] in files:
-            rows += ParquetFile(BytesIO(files[file["path"]])).read().to_pylist()
-    return rows
-
-
-def _key(stage: Stage) -> tuple[int, str]:
-    return stage["iteration"], stage["stage"]

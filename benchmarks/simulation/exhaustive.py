@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 
 from benchmarks.simulation import checker
 from benchmarks.simulation.bucket import Bucket
-from benchmarks.simulation.checker import History
 from benchmarks.simulation.disk import Disk, File, Picture
+from benchmarks.simulation.evidence import History
 from benchmarks.simulation.kernel import Fault, Kernel, Process
-from benchmarks.simulation.world import Size, World
+from benchmarks.simulation.settings import Size
+from benchmarks.simulation.world import World
 
 Told = tuple[str, int, str]
 

@@ -14,9 +14,10 @@ from functools import partial
 from benchmarks.simulation import checker
 from benchmarks.simulation.bucket import Bucket
 from benchmarks.simulation.bugs import Bug
-from benchmarks.simulation.checker import Exit
+from benchmarks.simulation.evidence import Exit
 from benchmarks.simulation.kernel import Fault, Kernel, Process
-from benchmarks.simulation.world import Size, World
+from benchmarks.simulation.settings import Size
+from benchmarks.simulation.world import World
 from s2d_loop.errors import EngineError, ExitCode, LostLeaseError, StoppedError
 
 MAX_OPS = 60_000

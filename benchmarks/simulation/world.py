@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,13 @@ import pyarrow.parquet
 
 from benchmarks.simulation import tables
 from benchmarks.simulation.bucket import Bucket, BucketStore
-from benchmarks.simulation.checker import Evidence, Exit, History, finished
+from benchmarks.simulation.checker import finished
 from benchmarks.simulation.disk import Disk
-from benchmarks.simulation.files import PREFIX, Files, mounted
+from benchmarks.simulation.evidence import Evidence, Exit, History
+from benchmarks.simulation.files import Files, mounted
 from benchmarks.simulation.kernel import Kernel, Process
 from benchmarks.simulation.model import POISON, Engines, Trainer, letters, question, write_weights
+from benchmarks.simulation.settings import BUCKET, INPUTS, RUN, USUAL, Size, configuration
 from s2d_loop import driver
 from s2d_loop.commits import Kind
 from s2d_loop.config import Config, resolved_yaml
@@ -42,24 +43,6 @@ from s2d_loop.stop import SafePoint
 from s2d_loop.store import LocalStore, Store
 from s2d_loop.weights import weights_digest
 
-RUN = "/simulated/root/run"
-BUCKET = "simulated://bucket/run"
-INPUTS = "/simulated/inputs"
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much there is to do."""
-
-    iterations: int = 3
-    inputs: int = 2
-    heldout: int = 2
-    samples: int = 2
-    forever: bool = False
-    """Rounds start when inputs have come, and nothing ends the run but a signal."""
-    keep: int = 5
-    """Versions, rounds and so on that retention leaves."""
-
 
 class World:
     """Storage, inputs and whatever a driver needs."""
@@ -68,7 +51,7 @@ class World:
         self,
         kernel: Kernel,
         seed: int,
-        size: Size = Size(),
+        size: Size = USUAL,
         *,
         bucket: Bucket | None = None,
     ) -> None:
@@ -263,40 +246,6 @@ def _resolved_yaml(config: str) -> str:
     return resolved_yaml(Config.model_validate_json(config))
 
 
-@lru_cache
-def configuration(size: Size, seed: int) -> Config:
-    """A last-letters run over the watched folder."""
-    return Config.model_validate(
-        {
-            "run": {
-                "dir": RUN,
-                "weights_dir": f"{RUN}/weights",
-                "seed": seed,
-                "iterations": None if size.forever else size.iterations,
-                "max_wait_s": 30.0,
-                "inputs_per_iteration": size.inputs,
-                "min_free_gb": 0.0,
-            },
-            "model": {"path": f"{INPUTS}/start"},
-            "tasks": {
-                "letters": {
-                    "parser": "last_letters",
-                    "method": {"name": "rar_1step", "samples": size.samples},
-                    "direct_samples": 1,
-                    "heldout": {"type": "jsonl", "path": f"{INPUTS}/heldout.jsonl"},
-                }
-            },
-            "sources": [
-                {"task": "letters", "type": "directory", "path": f"{INPUTS}/stream", "name": "stream"}
-            ],
-            "generate": {"probe_inputs": 1, "min_kept_share": 0.0},
-            "train": {"steps": 2},
-            "gate": {"margin": 0.5},
-            "retention": dict.fromkeys(("promoted", "held", "rounds", "traces", "pool"), size.keep),
-        }
-    )
-
-
 def _words(rng: random.Random, count: int) -> list[tuple[str, str]]:
     return [
         ("".join(rng.choices("abcdefghij", k=8)), "".join(rng.choices("abcdefghij", k=8)))
@@ -306,6 +255,3 @@ def _words(rng: random.Random, count: int) -> list[tuple[str, str]]:
 
 def _write(path: Path, rows: Sequence[dict[str, str]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-assert RUN.startswith(PREFIX)
