@@ -108,8 +108,9 @@ def tidy(ledger: Ledger, weights_dir: Path | None) -> None:
         if _lease_of(path) < ledger.lease and (path not in counted or ledger.swept(path))
     ]
     # Half-made records of killed drivers: a number that is taken can't be won any more.
-    names = [name for name in ledger.store.list("ledger") if name.startswith(".")]
-    left += [f"ledger/{name}" for name in names if f"ledger/{name[1:14]}" <= path_of(len(ledger.records))]
+    for name in ledger.store.list("ledger"):
+        if name.startswith(".") and f"ledger/{name[1:14]}" <= path_of(len(ledger.records)):
+            ledger.store.remove(f"ledger/{name}")
     if last := ledger.last("swept"):
         left += last.facts["paths"]
     _remove(ledger.store, left, weights_dir)
