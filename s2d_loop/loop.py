@@ -23,6 +23,7 @@ def run_loop(run: Run) -> ExitCode:
     """Run every round that is not committed yet.  The caller holds the lease."""
     config = run.config.run
     tidy(run.ledger, run.weights_dir)
+    point_at_promoted(run.ledger)
     commit(run, 0, "heldout", stages.heldout)
     commit(run, 0, "evaluate", stages.evaluate)
     rounds = itertools.count(1) if config.iterations is None else range(1, config.iterations + 1)

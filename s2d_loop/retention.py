@@ -93,7 +93,9 @@ def tidy(ledger: Ledger, weights_dir: Path | None) -> None:
 
     Only attempts of earlier leases: a driver that took over meanwhile may be writing its own.
     """
-    counted = {record.folder for record in ledger.live if record.attempt}
+    # A later `forget` took over what an earlier one had left to replay, without the rows that are to go.
+    forgets = [record for record in ledger.live if record.kind == "forget"]
+    counted = {record.folder for record in ledger.live if record.attempt and record not in forgets[:-1]}
     counted |= {record.facts["weights"]["path"] for record in ledger.stages("train")}
     there = [
         f"data/{each}/{name}"

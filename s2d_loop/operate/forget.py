@@ -3,7 +3,7 @@
 Every record from the first round on in which the source delivered a row becomes void, and the version in
 service is that of before.  What other sources had delivered to those rounds is copied first, so the next
 `s2d run` redoes the rounds without them; so are generations that can be used again.  Then the void data
-is removed (docs/decisions/0009-forget.md).
+is removed (docs/decisions/0011-forget.md).
 """
 
 import re
@@ -103,6 +103,7 @@ def forget(ledger: Ledger, source: str) -> Plan:
     facts = found.to_json() | {"waiting": counts, "reusable": reusable}
     if before is not None:  # its rounds may not all have been redone
         facts["rounds"][1] = max(facts["rounds"][1], before.facts["rounds"][1])
+    ledger.store.remove("report.html")  # it shows inputs, and the next run writes it again
     ledger.append("forget", attempt=attempt, facts=facts)
     _erase(ledger, found, before)
     point_at_promoted(ledger)
@@ -221,7 +222,7 @@ def _can_stay(row: Generation, stay: set[str], source: str) -> bool:
 
 
 def _erase(ledger: Ledger, found: Plan, before: Record | None) -> None:
-    """Remove the void data, named first, and the page, which shows inputs."""
+    """Remove the void data, named first; a driver's start does it too, should this be killed."""
     stages = [record for record in found.void if record.kind == "stage"]
     paths = [record.folder for record in stages]
     paths += [r.facts["weights"]["path"] for r in stages if r.stage == "train"]
@@ -230,7 +231,6 @@ def _erase(ledger: Ledger, found: Plan, before: Record | None) -> None:
     tidy(ledger, None)
     for record in stages:
         ledger.store.remove(f"weights/.scratch-{record.iteration:05d}")
-    ledger.store.remove("report.html")
 
 
 def _batches(waiting_rows: Iterator[Waiting]) -> Iterator[list[Waiting]]:
