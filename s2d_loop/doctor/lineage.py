@@ -127,7 +127,7 @@ PROMISES = (
                 "intake",
                 "inputs are of a group that is held out",
                 """SELECT c.round, c.id FROM heldout h
-                JOIN claimed c ON (c.task, c.grp) = (h.task, h.grp) WHERE h.grp <> ''""",
+                JOIN claimed c ON c.grp = h.grp AND c.task = h.task WHERE h.grp <> '' AND c.grp <> ''""",
             ),
             Question(
                 "pool",

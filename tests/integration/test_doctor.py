@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,6 +10,7 @@ import pytest
 
 from s2d_loop.clock import SystemClock
 from s2d_loop.doctor import NotThereError, as_json, as_text, examine
+from s2d_loop.doctor.root import Local
 from s2d_loop.ledger import Ledger
 from s2d_loop.operate.rollback import roll_back
 from s2d_loop.store import LocalStore
@@ -301,3 +302,21 @@ def test_a_run_that_was_killed_rolled_back_swept_and_finished_is_clean(tmp_path:
     (tmp_path / "run/promoted").unlink()
     (tmp_path / "run/promoted").symlink_to("weights")
     assert [each.file for _, each in examine(run).findings] == ["promoted"]
+
+
+def test_a_driver_that_commits_meanwhile_is_no_finding(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger is read before a promotion, and the link after it."""
+    last = sorted((run / "ledger").iterdir())[-2:]
+    assert [json.loads(path.read_text())["record"]["stage"] for path in last] == ["promote", ""]
+    late = {path: path.read_bytes() for path in last}
+    for path in last:
+        path.unlink()
+    links = Local.links
+
+    def commit_then_look(self: Local) -> Iterator[tuple[str, str]]:
+        for path, data in late.items():
+            path.write_bytes(data)
+        return links(self)
+
+    monkeypatch.setattr(Local, "links", commit_then_look)
+    assert examine(str(run)).findings == []
