@@ -104,7 +104,7 @@ class ObjectStore:
         self._fs.invalidate_cache()
         try:
             with self._asking(f"list {path}"):
-                found = self._fs.ls(self._base if path == "." else self._path(path), detail=False)
+                found = self._fs.ls(self._path(path), detail=False)
         except FileNotFoundError:
             return []
         return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found)

@@ -65,7 +65,7 @@ class Store(Protocol):
         """Remove a file or folder if it is there."""
 
     def list(self, path: str) -> list[str]:
-        """Names directly under `path` (`.`: the root); for sweeping up only, never to find what was committed."""
+        """Names directly under `path`; for sweeping up only, never to find what was committed."""
 
     def local_path(self, path: str) -> str | None:
         """The path as other programs open it, or None if the root isn't a file system."""

@@ -40,7 +40,9 @@ def state(ledger: Ledger) -> State:
 def runs(folder: str, clock: Clock) -> Iterator[dict[str, Any]]:
     """The runs directly under a folder or URI, one dict each; one that can't be read says why."""
     store = open_store(folder)
-    for name in store.list("."):
+    above, _, last = store.root.rpartition("/")
+    # A store lists what is under its root, so the folder's own names are its parent's to list.
+    for name in open_store(above or "/").list(last):
         if "00000001.json" not in store.list(f"{name}/ledger"):
             continue
         try:
