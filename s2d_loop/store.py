@@ -132,6 +132,8 @@ class LocalStore:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            # What this file builds on was read, perhaps before whoever wrote it had synced its name.
+            _sync(target.parent)
             # A link either makes the whole file appear or fails because the name is taken.
             os.link(temporary, target)
         except (FileExistsError, FileNotFoundError) as error:

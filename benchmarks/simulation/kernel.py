@@ -90,6 +90,8 @@ class Kernel:
         self.plan: Plan = plan or NoFaults()
         self.now = 1_700_000_000.0
         self.ops = 0
+        self.max_ops: int | None = None
+        """Whoever goes on after so many operations dies: it goes round in circles."""
         self.processes: list[Process] = []
         self.current: Process | None = None
         self.stickiness = 0.8
@@ -137,6 +139,9 @@ class Kernel:
             raise Crash
         self.ops += 1
         process.ops += 1
+        if self.max_ops is not None and self.ops > self.max_ops:
+            self.die(process)
+            raise Crash
         self.now += self._rng.expovariate(1 / 0.01)
         self._switch()
         if self.trace is not None:

@@ -20,7 +20,7 @@ from benchmarks.simulation.settings import Size
 from benchmarks.simulation.world import World
 from s2d_loop.errors import EngineError, ExitCode, LostLeaseError, StoppedError
 
-MAX_OPS = 60_000
+MAX_OPS = 20_000
 """A run that takes longer goes round in circles."""
 _EXPECTED = (LostLeaseError, StoppedError, EngineError)
 """What a driver may end with while there are faults, beside an error that was injected; else it is a finding."""
@@ -121,6 +121,7 @@ class _Life:
         rng = self._rng = random.Random(f"life {seed}")
         self._outcome = Outcome(seed)
         self._kernel = Kernel(random.Random(f"kernel {seed}"), trace=trace)
+        self._kernel.max_ops = MAX_OPS
         self._kernel.stickiness = rng.choice((0.0, 0.5, 0.9, 0.98))
         self._bucket = Bucket() if rng.random() < 0.4 else None
         self._outcome.mode = "disk" if self._bucket is None else "bucket"
@@ -216,10 +217,8 @@ class _Life:
         if process.alive:
             self._exits.append(self._world.exit_of(process))
         # Somebody starts it again, as a scheduler does, whatever it ended with.
-        if self._faults.active and self._rng.random() < 0.9:
+        if self._faults.active and self._kernel.ops < MAX_OPS and self._rng.random() < 0.9:
             self._kernel.at(self._kernel.now + self._rng.expovariate(1 / 4), self._start)
-        if self._kernel.ops > MAX_OPS:
-            self._faults.active = False
 
     def _expected(self, failure: BaseException) -> bool:
         injected = self._faults.injected
@@ -237,6 +236,8 @@ class _Life:
         problems = self._outcome.problems
         if last.exit not in ((ExitCode.INTERRUPTED,) if self._size.forever else checker.DONE):
             problems.append(f"faults stopped, and the last driver ended with {last.exit}: {last.failure!r}")
+        if self._kernel.ops > MAX_OPS:
+            problems.insert(0, f"not done after {MAX_OPS:,} operations: it goes round in circles")
         problems += checker.violations(self._world.evidence(self._exits, all_taken=self._size.forever))
 
 
