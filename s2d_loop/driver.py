@@ -268,7 +268,8 @@ def _config(config: Config) -> dict[str, Any]:
 
 def _facts(config: Config, checked: Checked) -> dict[str, Any]:
     checked.store.remove("config.yaml")
-    with checked.store.writing("config.yaml") as file:
+    # For people; where two drivers begin at once, one of them has written it.
+    with contextlib.suppress(FileExistsError), checked.store.writing("config.yaml") as file:
         file.write(resolved_yaml(config).encode())
     return {
         "config": _config(config),
