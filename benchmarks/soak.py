@@ -177,7 +177,9 @@ def live(
     asked = over or rng.random() < 0.2
     driver.process.send_signal(signal.SIGTERM if asked else signal.SIGKILL)
     life.lost_s = 0.0 if over else time.monotonic() - max(watch.moved, began)
-    driver.must_end_with(130 if asked else -signal.SIGKILL)
+    # Until it has the lease a driver has nothing to leave in order.
+    codes = (130, -signal.SIGTERM) if not life.startup_cpu_s else (130,)
+    driver.must_end_with(*codes if asked else (-signal.SIGKILL,))
     watch.look()
     found.lives.append(life)
     return over
