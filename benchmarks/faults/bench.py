@@ -188,9 +188,9 @@ def _end(drivers: list[Driver]) -> None:
 
 
 def _works(process: psutil.Process) -> bool:
-    """Whether it is an actor or a rank, not a part of Ray itself."""
+    """Whether it is one of a run's own actors or ranks, not a part of Ray itself."""
     try:
         said = " ".join(process.cmdline())
     except psutil.Error:
         return False
-    return said == "cat" or (said.startswith("ray::") and "IDLE" not in said and said not in AGENTS)
+    return said == "cat" or any(part in said for part in ("RankedEngine", "ray::Pool", "(Runner)"))

@@ -26,6 +26,7 @@ from s2d_loop.report.progress import progress
 from s2d_loop.sources import open_source
 from s2d_loop.stages.run import Engines
 from s2d_loop.train import weights_digest
+from s2d_loop.train.fit import explain
 from s2d_loop.train.job import TrainJob, TrainResult
 from tests.support.scripted import ScriptedEngines, ScriptedTrainer, letters_config
 
@@ -40,7 +41,7 @@ class SteppingTrainer(ScriptedTrainer):
         try:
             return super().train(job)
         except OSError as error:
-            raise TrainError(f"the export can't be written: {error}") from error
+            raise TrainError(explain(str(error), job.scratch_dir)) from error
 
 
 def main() -> ExitCode:

@@ -4,6 +4,7 @@
 this task ends the controller and the workers, which it owns.
 """
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,10 @@ def fit(task: WorkerTask, name: str) -> dict[str, Any]:
 
 
 def explain(error: str, scratch_dir: str) -> str:
-    """The end of a failure's text, where the worker says what it was."""
+    """The end of a failure's text, where the worker says what it was; a full disk in words."""
     lines = [line for line in error.splitlines() if line.strip()]
     cut = lines if len(lines) <= _LAST_LINES else ["...", *lines[-_LAST_LINES:]]
-    return "\n".join(["training failed; the last lines are:", *cut, f"More is under {scratch_dir}."])
+    why = "training failed"
+    if os.strerror(errno.ENOSPC) in error:
+        why += f": a disk is full, that of {scratch_dir} or of temporary files. Make room; the same command goes on"
+    return "\n".join([f"{why}; the last lines are:", *cut, f"More is under {scratch_dir}."])

@@ -235,3 +235,16 @@ def test_a_failure_shows_its_last_lines() -> None:
     assert "line 99" in text
     assert "line 50" not in text
     assert text.endswith("/scratch.")
+
+
+def test_a_full_disk_is_named_in_words() -> None:
+    from s2d_loop.train.fit import explain
+
+    said = explain(
+        "a\nOSError: [Errno 28] Error writing bytes to file. No space left on device", "/run/.scratch"
+    )
+    assert said.splitlines()[0].startswith(
+        "training failed: a disk is full, that of /run/.scratch or of temporary"
+    )
+    assert "No space left" in said
+    assert "disk" not in explain("ValueError: no", "/run/.scratch")
