@@ -146,6 +146,8 @@ class Bench:
     @cached_property
     def _inputs(self) -> Path:
         folder = self.folder / "inputs"
+        if folder.exists():  # of an earlier start with the same --dir, whose undisturbed runs count as well
+            return folder
         folder.mkdir(parents=True)
         write_questions(folder / "stream.jsonl", words(1, 60))
         write_questions(folder / "heldout.jsonl", words(2, 10))
