@@ -97,6 +97,11 @@ EXAMPLES: dict[str, Row] = {
     "pandalm": PANDA,
     "mt_bench": voted(),
     "gsm8k": GSM8K,
+    "requests": {
+        "workload_id": "w",
+        "request": {"model": "m", "messages": [{"role": "user", "content": "Why?"}]},
+        "response": {"choices": []},
+    },
 }
 
 
