@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
-from scipy.stats import betabinom
-
 from s2d_loop.curate.vote import Rule
 
 
@@ -79,13 +77,20 @@ def risk_of_change(answers: Sequence[str | None], budget: int, rule: Rule, min_s
 @lru_cache(1 << 16)
 def _falls_short(first: int, drawn: int, left: int, wanted: float) -> float:
     """P(the leader ends with fewer votes than are wanted)."""
-    return float(betabinom.cdf(math.ceil(wanted) - 1 - first, left, first + 1, drawn - first + 1))
+    return _at_most(math.ceil(wanted) - 1 - first, left, first + 1, drawn - first + 1)
 
 
 @lru_cache(1 << 16)
 def _catches_up(first: int, other: int, left: int) -> float:
     """P(the other ends with as many votes as the leader, were all that are left to go to one of the two)."""
-    return float(betabinom.cdf((left - (first - other)) // 2, left, first + 1, other + 1))
+    return _at_most((left - (first - other)) // 2, left, first + 1, other + 1)
+
+
+def _at_most(k: int, n: int, a: int, b: int) -> float:
+    """P(K <= k) where K is beta-binomial: n tries of a chance that is Beta(a, b)."""
+    from scipy.stats import betabinom  # half a second that the exact rule should not cost
+
+    return float(betabinom.cdf(k, n, a, b))
 
 
 def _two_best(answers: Sequence[str | None]) -> tuple[int, int]:
