@@ -2,6 +2,7 @@
 
     python -m benchmarks.simulate                    all of it: crashes, seeds, planted bugs; three tables
     python -m benchmarks.simulate --quick            a slice of each, in seconds
+    python -m benchmarks.simulate --part lives       one of the three: crashes, lives, bugs
     python -m benchmarks.simulate --seed 17 --trace  one seed again, with every storage operation
     python -m benchmarks.simulate --crash disk/40-during-power/12-after-kill --trace
 
@@ -43,16 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{outcome.mode}: {outcome.drivers} drivers, {outcome.crashes} crashes, {outcome.ops} operations"
         )
         return _told(outcome.problems)
-    if args.quick:
-        parts = [crashed(1, pairs=False, every=97), lived(range(args.seeds or 20), 1), found(1)]
-    else:
-        first, seeds = args.first, args.seeds or 2000
-        parts = [
-            crashed(args.jobs, pairs=True),
-            lived(range(first, first + seeds), args.jobs),
-            found(args.jobs),
-        ]
-    return 0 if all(parts) else 1
+    jobs = 1 if args.quick else args.jobs
+    seeds = args.seeds or (20 if args.quick else 2000)
+    parts: dict[str, Callable[[], bool]] = {
+        "crashes": partial(crashed, jobs, pairs=not args.quick, every=97 if args.quick else 1),
+        "lives": partial(lived, range(args.first, args.first + seeds), jobs),
+        "bugs": partial(found, jobs),
+    }
+    results = [part() for name, part in parts.items() if args.part in (None, name)]
+    return 0 if all(results) else 1
 
 
 def crashed(jobs: int, *, pairs: bool, every: int = 1) -> bool:
@@ -167,6 +167,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="a slice of everything")
+    parser.add_argument("--part", choices=["crashes", "lives", "bugs"], help="only this part")
     parser.add_argument("--seeds", type=int, help="how many seeds (2000; 20 with --quick)")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
