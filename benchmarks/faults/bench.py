@@ -84,7 +84,10 @@ class Bench:
             if case.fault == "disk full":
                 stack.enter_context(disturb.small_disk(root, DISK_MB[case.kind]))
             if case.kind == "real":
-                as_it_stood_before(self._root("real"), root, case.iteration, case.stage)
+                # An engine that idles while a round trains was started by its generation.
+                idle = case.stage == "train" and case.fault in ENGINE_FAULTS
+                before = "generate" if idle else case.stage
+                as_it_stood_before(self._root("real"), root, case.iteration, before)
             start = partial(self.start, case.kind, root, fault=case.fault)
             driver = start(hold=hold)
             drivers = [driver]
