@@ -35,8 +35,21 @@ from s2d_loop.stop import terminating
 if TYPE_CHECKING:
     from s2d_loop.engine.ray_engines import RayEngines
 
-_OPERATION = ("dir", "weights_dir", "min_free_gb", "stop_within_s", "no_progress_s")
-"""Keys of `run` that may change from one start of a run to the next."""
+_OPERATION = {
+    "run": {"dir", "weights_dir", "min_free_gb", "stop_within_s", "no_progress_s"},
+    "engine": {
+        "start_timeout_s",
+        "call_timeout_s",
+        "refresh_timeout_s",
+        "max_retries",
+        "max_restarts",
+        "max_bad_inputs",
+    },
+    "train": {"start_timeout_s", "timeout_s", "max_failures", "checkpoint_every"},
+    # Which model it is, the digest says, wherever it lies.
+    "model": {"path"},
+}
+"""Settings that may change from one start of a run to the next: limits, and where things lie."""
 
 OpenEngines = Callable[[Config, Path], contextlib.AbstractContextManager["RayEngines"]]
 """From a configuration and a folder for logs to engines, on a Ray that this process is connected to."""
@@ -231,9 +244,11 @@ def same_config(ledger: Ledger, config: Config, checked: Checked) -> None:
 
 def _without_operation(config: Mapping[str, Any]) -> dict[str, Any]:
     """Without what changes nothing of what a run makes: a new cluster and the root are enough to go on."""
-    run = {key: value for key, value in config["run"].items() if key not in _OPERATION}
-    # Which model it is, the digest says, wherever it lies.
-    return {**config, "run": run, "model": {**config["model"], "path": None}, "ray": None}
+    kept = {
+        section: {key: value for key, value in config[section].items() if key not in keys}
+        for section, keys in _OPERATION.items()
+    }
+    return {**config, **kept, "ray": None}
 
 
 def _name(source: Mapping[str, Any]) -> str:

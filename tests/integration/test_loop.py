@@ -337,6 +337,8 @@ def test_a_changed_setting_is_refused_by_name_and_a_new_one_with_its_default_is_
     checked = Checked(run.ledger.store, run.start, run.weights_dir, run.sources, {})
     ledger = begin(config, checked)
     same_config(ledger, config, checked)
+    # Limits may change: they are what a person tries when something hangs.
+    same_config(ledger, letters_config(folder, engine__call_timeout_s=9.0, train__max_failures=0), checked)
     with pytest.raises(BadInputError, match=r"run\.iterations: 2 -> 9"):
         same_config(ledger, letters_config(folder, run__iterations=9), checked)
     # As an older version of the project wrote it.
