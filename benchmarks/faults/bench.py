@@ -46,7 +46,7 @@ REAL = (
     "train.checkpoint_every=4",
     "gate.margin=1.0",
 )
-HANGS_S = {"scripted": 20.0, "ray": 60.0, "real": 180.0}
+HANGS_S = {"scripted": 20.0, "ray": 60.0, "real": 120.0}
 """How long a run may stand still in the cases that hang for good: more than its engines need to start."""
 
 
