@@ -21,6 +21,8 @@ class Ahead:
         self._open = {source.name: source for source in sources}
         self._cursors = committed
         self.inputs = 0
+        self.rows = 0
+        """Inputs, and rows that can't be read: these wait for `run.max_wait_s` too, to be counted."""
 
     @property
     def ended(self) -> bool:
@@ -35,6 +37,7 @@ class Ahead:
                 delivery = source.read(cursor, missing)
                 self._cursors[name] = fold([cursor, delivery.cursor])
                 self.inputs += len(delivery.inputs)
+                self.rows += len(delivery.rows)
                 if delivery.capped:
                     del self._open[name]
                 if delivery.exhausted:
@@ -54,7 +57,7 @@ def wait_for_inputs(run: Run, iteration: int) -> None:
         run.safe_point()
         ahead.look(enough)
         now = run.clock.monotonic()
-        if ahead.inputs and first is None:
+        if ahead.rows and first is None:
             first = now
         if ahead.inputs >= enough or ahead.ended:
             return

@@ -95,6 +95,17 @@ def test_fewer_start_one_when_they_have_waited_long_enough(tmp_path):
     assert 400 <= clock.seconds <= 410
 
 
+def test_a_row_that_can_not_be_read_waits_no_longer_than_others_to_be_counted(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "one"}\n{"no": "prompt"}\n')
+    first = open_source(
+        SourceConfig(task="t", type="directory", path=str(tmp_path), name="in"), now=Time().now
+    )
+    taken = first.read({}, 1)
+    clock = Time()
+    wait_for_inputs(waiting(tmp_path, clock, intakes=[taken.cursor]), 2)
+    assert 300 <= clock.seconds <= 310
+
+
 def test_enough_that_are_there_already_are_not_waited_for_and_unless_given_a_round_is_full(tmp_path):
     arrive(tmp_path, "a", 5)()
     clock = Time([(50, arrive(tmp_path, "b", 3))])
