@@ -24,7 +24,6 @@ from benchmarks.simulation.kernel import Kernel
 _TOP = "/simulated"
 PREFIX = f"{_TOP}/"
 _FIRST_HANDLE = 1 << 24
-_FREE = 1 << 50
 
 
 class Files:
@@ -206,9 +205,6 @@ class Files:
             if not ignore_errors:
                 raise
 
-    def disk_usage(self, path: str) -> Any:
-        return SimpleNamespace(total=2 * _FREE, used=_FREE, free=_FREE)
-
 
 @contextlib.contextmanager
 def mounted(files: Files) -> Iterator[None]:
@@ -238,7 +234,7 @@ _ROUTED: dict[Any, dict[str, str]] = {
         "open": "open_handle",
         "lstat": "lstat",
     },
-    shutil: _same("rmtree", "disk_usage"),
+    shutil: _same("rmtree"),
 }
 
 
