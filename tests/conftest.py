@@ -3,5 +3,7 @@
 from hypothesis import settings
 
 # How long an example takes depends on what else the machine does; pytest-timeout bounds the whole.
-settings.register_profile("no_deadline", deadline=None)
-settings.load_profile("no_deadline")
+# The same code is tried on the same examples; `pytest --hypothesis-profile=search` tries others each time.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None)
+settings.load_profile("same")

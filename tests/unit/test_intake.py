@@ -118,9 +118,9 @@ WORDS = random.Random(0).sample([f"word{n}" for n in range(4000)], 3000)
 
 
 def near_input(number: int, letter: str, form: str) -> Input:
-    """Forms of one letter differ in one word of sixty."""
-    first = ord(letter) * 20
-    words = WORDS[first : first + 60]
+    """Forms of one letter differ in two words of 120 at most: near to each other in any order (tried, all pairs)."""
+    first = "acehk".index(letter) * 120
+    words = WORDS[first : first + 120]
     if form != "a":
         words[ord(form) % 50] = form
     messages = (Message("user", " ".join(words)),)
