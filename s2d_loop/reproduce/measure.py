@@ -4,11 +4,14 @@ Both can be stopped anywhere.  A distillation is a run and resumes as one; a row
 a file of their own and not measured again.
 """
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config
@@ -30,6 +33,8 @@ from s2d_loop.weights import fetch
 if TYPE_CHECKING:
     from s2d_loop.engine.ray_engines import RayEngines
 
+_EXAMPLES = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -44,8 +49,8 @@ class Setting:
     rows: Path
     runs: Path
 
-    def config(self, *changes: str) -> Config:
-        return configured(self.path, self.task, self.overrides, changes)
+    def config(self, *changes: str, examples: Path | None = None) -> Config:
+        return configured(self.path, self.task, self.overrides, changes, examples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +77,13 @@ def reproduce(table: Table, setting: Setting, shared: SharedEngines, progress: P
             weights[each.name] = trained
         else:
             progress.note(f"{each.name}: nothing was kept to train on; its rows stay empty.")
-    missing = [row for row in table.rows if row.weights in weights and not _file(setting, row).exists()]
+    measurable = [row for row in table.rows if {row.weights, row.shots_of or START} <= weights.keys()]
+    missing = [row for row in measurable if not _file(setting, row).exists()]
     if missing:
         with shared.open(setting.config()) as engines:
             _measure(table, missing, weights, setting, engines, progress)
     return {
-        row.key: _read(_file(setting, row)) if row.weights in weights else Result({}, {})
-        for row in table.rows
+        row.key: _read(_file(setting, row)) if row in measurable else Result({}, {}) for row in table.rows
     }
 
 
@@ -97,7 +102,7 @@ def _measure(
     for row in sorted(rows, key=lambda row: list(weights).index(row.weights)):
         progress.note(row.key)
         engines.serve(weights[row.weights])
-        config = setting.config(*row.overrides)
+        config = setting.config(*row.overrides, examples=_shots(setting, row) if row.shots_of else None)
         items = _items(table, config, setting.task)
         try:
             said = measure(engines, config, items, row.system, progress)
@@ -139,6 +144,20 @@ def _trained(config: Config, progress: Progress) -> Weights | None:
     if not trained:
         return None
     return fetch(ledger, trained[-1], checked.weights_dir, set(), progress.note)
+
+
+def _shots(setting: Setting, row: Row) -> Path:
+    checked = check(setting.config(f"/run.dir={setting.runs / row.shots_of}"))
+    file = setting.rows / f"{row.shots_of}.examples.jsonl"
+    _write(file, first_pairs(Ledger(checked.store, SystemClock())))
+    return file
+
+
+def first_pairs(ledger: Ledger) -> str:
+    """The pairs that a run kept first, as JSON lines: more of them than a row shows."""
+    made = itertools.chain.from_iterable(ledger.tables(r, "examples") for r in ledger.stages("pool"))
+    pairs = pa.concat_tables(made).select(["prompt", "completion"]).slice(0, _EXAMPLES)
+    return "".join(json.dumps(pair) + "\n" for pair in pairs.to_pylist())
 
 
 def _file(setting: Setting, row: Row) -> Path:

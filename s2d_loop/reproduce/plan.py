@@ -42,11 +42,16 @@ def scaled(path: Path, scale: float) -> list[str]:
     return overrides
 
 
-def configured(path: Path, task: str, overrides: Sequence[str], changes: Sequence[str]) -> Config:
-    """The task's configuration with a row's or a distillation's changes."""
+def configured(
+    path: Path, task: str, overrides: Sequence[str], changes: Sequence[str], examples: Path | None = None
+) -> Config:
+    """The task's configuration with a row's or a distillation's changes.
+
+    Args:
+        examples: what `EXAMPLES` in a change stands for; the file that trains, as in Table 3, unless given.
+    """
     plain = load(str(existing(path)), overrides)
-    # Table 3's examples are rows of the file that trains.
-    changes = [each.replace("EXAMPLES", plain.sources[0].path) for each in changes]
+    changes = [each.replace("EXAMPLES", str(examples or plain.sources[0].path)) for each in changes]
     spelled = [each[1:] if each.startswith("/") else f"tasks.{task}.{each}" for each in changes]
     return load(str(path), [*overrides, *spelled])
 

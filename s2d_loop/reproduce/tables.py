@@ -30,7 +30,8 @@ class Distillation:
 class Row:
     """One line of a table.
 
-    `weights` is `start` or a distillation's name; `paper` is what the paper says, by task.
+    `weights` is `start` or a distillation's name; `paper` is what the paper says, by task.  `EXAMPLES` in an
+    override is a file of examples: the pairs that the distillation `shots_of` kept, or the task's own source.
     """
 
     section: str
@@ -39,6 +40,7 @@ class Row:
     system: Literal["system1", "system2"]
     paper: Mapping[str, Figures]
     overrides: tuple[str, ...] = ()
+    shots_of: str = ""
 
     @property
     def key(self) -> str:
@@ -79,6 +81,7 @@ def _letters_and_coin(letters: tuple[float, float], coin: tuple[float, float]) -
     }
 
 
+_SHOTS = "{examples: EXAMPLES, num_shots: 8}"
 _OF_SYSTEM_1 = Distillation("distill-system-1", ("distill=system1",))
 _UNFILTERED = Distillation("distill-unfiltered", ("curate.filter=none",))
 _TWO_STEP = Distillation("distill-2-step-rar")
@@ -210,13 +213,22 @@ _ABLATIONS = (
 
 ABLATIONS = Table(
     name="ablations",
-    title="Ablations: filter, vote rule, starting weights, pool",
+    title="Ablations: filter, vote rule, starting weights, pool, examples in the context instead of training",
     tasks=("last_letters",),
     kind="answers",
     metrics=("accuracy", "tokens"),
     distillations=tuple(each for each, _ in _ABLATIONS),
     rows=(
         Row("Not distilled", "System 1", START, "system1", {"last_letters": {"accuracy": 30.0}}),
+        Row(
+            "Not distilled",
+            "eight of the kept pairs in the context",
+            START,
+            "system1",
+            {},
+            ("system1_method.name=direct_few_shot", f"system1_method.options={_SHOTS}"),
+            shots_of=_ABLATIONS[0][0].name,
+        ),
         *(row for _, row in _ABLATIONS),
     ),
     claims=(
@@ -266,7 +278,6 @@ def _at_k(*figures: tuple[float, float]) -> Mapping[str, Figures]:
 _COT = Distillation("distill-cot")
 _SAMPLED = ("system1.temperature=0.7", "system1.top_p=0.9", f"/evaluate.system1_samples={max(KS)}")
 _VOTED = (f"/evaluate.system2_samples={max(KS)}",)
-_SHOTS = "{examples: EXAMPLES, num_shots: 8}"
 
 TABLE_3 = Table(
     name="table3",

@@ -1,17 +1,21 @@
 """Examples in the context (the paper's section 4.5 and Table 3: "8-shot"), with reasoning and without.
 
-The examples are the first rows of a file in GSM8K's format: JSON lines with a `question` and a worked
-`answer` that ends in `#### 72`; every node must see it.  They are shown as earlier turns of the
-conversation, and each ends in Figure 10's "Final answer: 72", the form that answers are read by.
+The examples are the first rows of a file of JSON lines, which every node must see.  They are shown as
+earlier turns of the conversation.  A row is of one of two formats:
+
+- GSM8K's, a `question` and a worked `answer` that ends in `#### 72`.  The reply shown ends in Figure 10's
+  "Final answer: 72", the form that answers are read by.
+- TRL's, a `prompt` and a `completion` of messages, as in a distillation pool.  It is shown as it stands, and
+  has no reasoning to show.
 """
 
 import functools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -29,8 +33,9 @@ class Shot:
     """One example."""
 
     question: str
-    rationale: str
-    answer: str
+    reply: str
+    reasoned: str | None
+    """The same reply behind its reasoning, where there is one."""
 
 
 def _readable(path: str) -> str:
@@ -64,11 +69,10 @@ def _ask(x: Input, examples: str, num_shots: int, *, reasoned: bool) -> Messages
     others = [shot for shot in rows if shot.question.strip() != x.question.strip()]
     turns: list[Message] = []
     for shot in others[:num_shots]:
-        final = f"Final answer: {shot.answer}"
-        turns += [
-            Message("user", shot.question),
-            Message("assistant", f"{shot.rationale}\n{final}" if reasoned else final),
-        ]
+        reply = shot.reasoned if reasoned else shot.reply
+        if reply is None:
+            raise BadInputError(f"{examples}: its rows have no reasoning to show: use direct_few_shot")
+        turns += [Message("user", shot.question), Message("assistant", reply)]
     return (*x.messages[:-1], *turns, x.messages[-1])
 
 
@@ -83,10 +87,10 @@ def shots(path: str, number: int) -> tuple[Shot, ...]:
         found = tuple(_shots(Path(resolve(path)), number))
     except OSError as error:
         raise BadInputError(f"{path}: can't be read: {error.strerror or error}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise BadInputError(
-            f"{path}: a row is not of the form "
-            f'{{"question": "...", "answer": "... #### 72"}}: {type(error).__name__}: {error}'
+            f'{path}: a row is not of the form {{"question": "...", "answer": "... #### 72"}} or '
+            f'{{"prompt": [...], "completion": [...]}}: {type(error).__name__}: {error}'
         ) from error
     if not found:
         raise BadInputError(f"{path}: holds no examples")
@@ -97,7 +101,19 @@ def _shots(path: Path, number: int) -> Iterator[Shot]:
     with path.open(encoding="utf-8") as lines:
         rows = (json.loads(line) for line in lines if line.strip())
         for _, row in zip(range(number), rows, strict=False):
-            rationale, _, answer = row["answer"].rpartition("####")
-            if not (row["question"].strip() and rationale.strip() and answer.strip()):
-                raise ValueError(f"nothing before or after '####' in {row['answer'][-60:]!r}")
-            yield Shot(row["question"], _CALCULATOR.sub("", rationale).strip(), answer.strip())
+            yield _pair(row) if "completion" in row else _worked(row)
+
+
+def _worked(row: Mapping[str, Any]) -> Shot:
+    rationale, _, answer = row["answer"].rpartition("####")
+    if not (row["question"].strip() and rationale.strip() and answer.strip()):
+        raise ValueError(f"nothing before or after '####' in {row['answer'][-60:]!r}")
+    final = f"Final answer: {answer.strip()}"
+    return Shot(row["question"], final, f"{_CALCULATOR.sub('', rationale).strip()}\n{final}")
+
+
+def _pair(row: Mapping[str, Any]) -> Shot:
+    question, reply = row["prompt"][-1]["content"], row["completion"][-1]["content"]
+    if not (question.strip() and reply.strip()):
+        raise ValueError("an empty prompt or completion")
+    return Shot(question, reply, None)

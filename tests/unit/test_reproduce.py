@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config
 from s2d_loop.errors import BadInputError, S2DError, UnansweredError
+from s2d_loop.ledger import Ledger
 from s2d_loop.records import Generation, HeldOut, Input, Message, Sample, Weights
 from s2d_loop.report.progress import SilentProgress
 from s2d_loop.reproduce import measure as measuring
@@ -24,8 +26,12 @@ from s2d_loop.reproduce.metrics import OTHER_ORDER, Figure, Measurement
 from s2d_loop.reproduce.plan import configured, find_table, scaled
 from s2d_loop.reproduce.table4 import check
 from s2d_loop.reproduce.tables import START, TABLE_1, TABLES, Table
+from s2d_loop.store import open_store
+from s2d_loop.system2.few_shot import shots
 from s2d_loop.system2.registry import load_method
 from s2d_loop.tasks.trivia_qa import reference
+from tests.support.runs import finished
+from tests.support.scripted import letters_config, words, write_questions
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 EVERY = pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
@@ -245,6 +251,19 @@ def test_a_table_is_measured_row_by_row_and_never_twice(
     both = dict.fromkeys(TABLE_1.tasks, found)
     assert page.compared(TABLE_1, both)[2].verdict == "not measured"
     assert "not measured" in page.write(TABLE_1, both, {"model": "m"}, tmp_path / "out").read_text()
+
+
+def test_kept_pairs_of_a_run_become_examples_in_the_context(tmp_path: Path) -> None:
+    write_questions(tmp_path / "stream.jsonl", words(1, 60))
+    write_questions(tmp_path / "heldout.jsonl", words(2, 10))
+    config = letters_config(tmp_path)
+    finished(config)
+    file = tmp_path / "examples.jsonl"
+    file.write_text(measuring.first_pairs(Ledger(open_store(config.run.dir), SystemClock())))
+    first = shots(str(file), 8)
+    assert len({shot.question for shot in first}) == 8
+    assert all(shot.question.startswith("Take the last letters") for shot in first)
+    assert all(shot.reasoned is None and shot.reply.startswith('"') for shot in first)
 
 
 def test_a_tables_runs_share_engines_where_one_set_suits_them(tmp_path: Path) -> None:

@@ -109,6 +109,20 @@ async def test_system_1_few_shot_has_the_same_rows_without_the_reasoning(example
     ]
 
 
+async def test_kept_pairs_are_examples_as_they_stand(tmp_path: Path):
+    path = tmp_path / "pool.jsonl"
+    said = {
+        "prompt": [{"role": "user", "content": "What is 1 + 1?"}],
+        "completion": [{"role": "assistant", "content": "Two."}],
+    }
+    path.write_text(json.dumps(said))
+    llm = Scripted(answer="")
+    await direct_few_shot(asked(), llm, examples=str(path), num_shots=1)
+    assert turns(llm)[1:3] == [("user", "What is 1 + 1?"), ("assistant", "Two.")]
+    with pytest.raises(BadInputError, match="no reasoning to show: use direct_few_shot"):
+        await cot_few_shot(asked(), llm, examples=str(path), num_shots=1)
+
+
 async def test_an_input_that_is_an_example_is_not_shown_its_own_answer(examples: str):
     llm = Scripted(answer="")
     await cot_few_shot(asked("What is 2 + 1?"), llm, examples=examples)
@@ -134,6 +148,7 @@ async def test_too_few_examples_are_an_error_in_words(examples: str):
         ('{"question": "q", "answer": 3}\n', "is not of the form"),
         ("[1]\n", "is not of the form"),
         ('{"question": "q", "answer": "72"}\n', "nothing before or after '####'"),
+        ('{"prompt": [], "completion": []}\n', "is not of the form"),
     ],
 )
 def test_a_file_that_is_no_examples_is_found_before_the_run(tmp_path: Path, text: str | None, said: str):
