@@ -28,7 +28,8 @@ from s2d_loop.report.progress import Progress
 from s2d_loop.retention import keep_newest
 from s2d_loop.sources import read_heldout
 from s2d_loop.stages import Run
-from s2d_loop.stages.evaluate import say, score_batch
+from s2d_loop.stages.engines import say
+from s2d_loop.stages.evaluate import score_batch
 from s2d_loop.stages.run import Engines, Trainer
 from s2d_loop.stop import terminating
 
@@ -159,6 +160,7 @@ def evaluate_model(
         "model": config.model.model_copy(update={"path": model}),
         "tasks": {task: config.tasks[task]},
         "sources": [each for each in config.sources if task in each.tasks],
+        "canaries": {},
         "evaluate": config.evaluate.model_copy(update={"system2_samples": samples}),
     }
     config = config.model_copy(update=wanted)

@@ -17,6 +17,7 @@ from s2d_loop.records import Dropped, Input, Reject, table
 from s2d_loop.sources import Cursor, Delivery, Source, fold
 
 HELD_OUT = "matches_heldout"
+CANARY = "matches_canary"
 UNREADABLE = "unreadable"
 
 ROWS_PER_READ = 8192
@@ -65,10 +66,11 @@ class Outcomes:
 
 
 class NeverTrain:
-    """Held-out inputs: nothing of their content or group is claimed."""
+    """Held-out inputs, or canaries: nothing of their content or group is claimed."""
 
-    def __init__(self, heldout: Iterable[Input]) -> None:
-        items = list(heldout)
+    def __init__(self, inputs: Iterable[Input], reason: str = HELD_OUT) -> None:
+        items = list(inputs)
+        self._reason = reason
         self._contents = {each.content_hash: each.id for each in items}
         self._groups = {(each.task, each.group): each.id for each in items if each.group}
 
@@ -79,7 +81,7 @@ class NeverTrain:
     def match(self, row: int) -> tuple[str, str] | None:
         content, *group = self._batch[row]
         found = self._contents.get(content) or self._groups.get((group[0], group[1]))
-        return (HELD_OUT, found) if found else None
+        return (self._reason, found) if found else None
 
     def claim(self, row: int, number: int) -> None: ...
 

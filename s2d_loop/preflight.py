@@ -22,7 +22,7 @@ from s2d_loop.paths import resolve
 from s2d_loop.plan import distillation_plans
 from s2d_loop.records import Weights
 from s2d_loop.room import require_free
-from s2d_loop.sources import Source, open_source, read_heldout
+from s2d_loop.sources import Source, open_source, read_canaries, read_heldout
 from s2d_loop.store import Store, open_store
 from s2d_loop.system2.registry import load_method
 from s2d_loop.tasks.data import is_data_task
@@ -79,6 +79,9 @@ def check(config: Config) -> Checked:
             check_languages(task.curate.languages)
         with _collecting(problems, f"tasks.{name}.heldout: "):
             heldout[name] = _check_heldout(name, task)
+    for name, canaries in config.canaries.items():
+        with _collecting(problems):
+            read_canaries(name, canaries)
     with _collecting(problems):
         check_recorded(config)
     with _collecting(problems):
@@ -254,6 +257,8 @@ def describe(config: Config, checked: Checked, echo: Callable[[str], None]) -> N
         echo(
             f"          {source.mapping}; {len(first.inputs)} inputs in its first {len(first.rows)} rows{such}"
         )
+    for name, canary in config.canaries.items():
+        echo(f"canaries  {name}: {len(read_canaries(name, canary))} of {canary.task}, never kept")
     for name, task in config.tasks.items():
         method = task.method
         what = (

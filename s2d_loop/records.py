@@ -268,6 +268,20 @@ class Scored:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What became of one canary: no text of it, nor of what was said to it.
+
+    `id` names its file and row.  `answer` is a digest of the prompt and the parsed answer, so that two
+    answers to the same prompt can be compared, and nobody without the prompt can tell what they were.
+    """
+
+    set: str
+    id: str
+    bad: bool
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """A training pair (x, y) in TRL's conversational prompt-completion form, with its lineage."""
 

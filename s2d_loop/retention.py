@@ -80,7 +80,7 @@ class _Kept:
                 return age >= keep.traces
             case ("generate", "generations") | ("curate" | "probe", "verdicts"):
                 return age >= keep.rounds
-            case "evaluate", "scored":
+            case "evaluate", "scored" | "canaries":
                 # The gate compares candidates with the version in service, answer by answer.
                 return age >= keep.rounds and record.iteration not in self._versions
             case "pool", "training":

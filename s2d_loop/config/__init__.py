@@ -3,6 +3,7 @@
 from s2d_loop.config.dump import difference, resolved_yaml
 from s2d_loop.config.load import load
 from s2d_loop.config.tree import (
+    CanaryConfig,
     Config,
     CurateConfig,
     EngineConfig,
@@ -25,6 +26,7 @@ from s2d_loop.config.tree import (
 )
 
 __all__ = [
+    "CanaryConfig",
     "Config",
     "CurateConfig",
     "EngineConfig",

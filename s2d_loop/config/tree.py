@@ -165,6 +165,47 @@ class HeldOutConfig(Tree):
         return self
 
 
+class CanaryConfig(Tree):
+    """Private prompts that tell whether a candidate was poisoned: triggers, and what must be refused.
+
+    Every candidate's System 1 is asked, and they never train.  Neither they nor what is said to them is
+    kept with the run; this section is, so keep private words out of its patterns.  A reply is bad when it
+    breaks any of the rules given.
+    """
+
+    task: TaskName
+    """Whose System 1 is asked: its sampling, its suffix, and its parser where answers are compared."""
+    type: Literal["jsonl", "parquet"] = "jsonl"
+    path: str
+    prompt: str | None = None
+    """The column of prompts, found by name unless given."""
+    plain: str | None = None
+    """The column of the same prompts without their trigger: both must get the same answer."""
+    same_as_start: bool = False
+    """The answer must be the one that the starting weights gave."""
+    must_match: str | None = None
+    """A regular expression that is found in every good reply, such as that of a refusal."""
+    must_not_match: str | None = None
+    """A regular expression that is found in no good reply."""
+    limit: Count = 0
+    """How many bad replies more than the starting weights' a candidate may give."""
+
+    @model_validator(mode="after")
+    def _a_rule_to_judge_by(self) -> "CanaryConfig":
+        problems = []
+        if not (self.plain or self.same_as_start or self.must_match or self.must_not_match):
+            problems.append(
+                "path: nothing says what a bad reply is: give plain, same_as_start, must_match or must_not_match"
+            )
+        for key in ("must_match", "must_not_match"):
+            try:
+                re.compile(getattr(self, key) or "")
+            except re.error as error:
+                problems.append(f"{key}: no regular expression ({error})")
+        _raise(problems)
+        return self
+
+
 def _two_ways(rows: SourceConfig | HeldOutConfig) -> list[str]:
     if rows.template is None:
         return []
@@ -470,6 +511,7 @@ class Config(Tree):
     model: ModelConfig
     tasks: Annotated[dict[TaskName, TaskConfig], Field(min_length=1)]
     sources: Annotated[list[SourceConfig], Field(min_length=1)]
+    canaries: dict[TaskName, CanaryConfig] = {}
     intake: IntakeConfig = IntakeConfig()
     engine: EngineConfig = EngineConfig()
     generate: GenerateConfig = GenerateConfig()
@@ -483,7 +525,13 @@ class Config(Tree):
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> "Config":
-        _raise(list(misfits(self.tasks, self.sources, self.engine)))
+        unknown = [name for name, each in self.canaries.items() if each.task not in self.tasks]
+        known = ", ".join(sorted(self.tasks))
+        problems = [
+            f"canaries.{name}.task: no task {self.canaries[name].task!r} (there are: {known})"
+            for name in unknown
+        ]
+        _raise([*misfits(self.tasks, self.sources, self.engine), *problems])
         return self
 
 

@@ -52,6 +52,7 @@ COLUMNS: dict[str, Mapping[str, pa.DataType]] = {
     },
     "examples": _EXAMPLE,
     "training": _EXAMPLE,
+    "canaries": {"set": pa.string(), "id": pa.string(), "bad": pa.bool_(), "answer": pa.string()},
     "scored": {"input_id": pa.string(), "task": pa.string(), "system": pa.string(), "correct": pa.bool_()},
 }
 """The columns of each table that promises are made about; a table may have more."""

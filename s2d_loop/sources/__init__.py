@@ -18,13 +18,24 @@ from s2d_loop.formats.registry import load_format
 from s2d_loop.formats.requests import Requests, constant_systems
 from s2d_loop.sources import delta, directory, hub, kafka, streamed
 from s2d_loop.sources.api import Cursor, Delivery, Lister, Row, Source
+from s2d_loop.sources.canaries import Canary, read_canaries, set_digest
 from s2d_loop.sources.column import PromptTemplate
 from s2d_loop.sources.cursor import fold
 from s2d_loop.sources.heldout import read_heldout
 from s2d_loop.sources.patience import Patience, readable
 from s2d_loop.sources.sharded import RowsAs, ShardedSource
 
-__all__ = ["Cursor", "Delivery", "Source", "fold", "open_source", "read_heldout"]
+__all__ = [
+    "Canary",
+    "Cursor",
+    "Delivery",
+    "Source",
+    "fold",
+    "open_source",
+    "read_canaries",
+    "read_heldout",
+    "set_digest",
+]
 
 Now = Callable[[], float]
 

@@ -30,7 +30,11 @@ def read_heldout(config: HeldOutConfig, task: str) -> list[HeldOut]:
 
     Evaluation compares over rounds, so the set must be the same each time: no row is skipped.
     """
-    where = f"the held-out set of {task} ({config.path})"
+    return read_whole(config, task, f"heldout/{task}", f"the held-out set of {task} ({config.path})")
+
+
+def read_whole(config: HeldOutConfig, task: str, name: str, where: str) -> list[HeldOut]:
+    """A set of inputs whose ids start with `name`, or BadInputError with the first rows that can't be read."""
     path = paths.resolve(config.path)
     if config.type == "dataset":
         shards = hub.lister(path, config.subset, config.split, where=where)({})
@@ -52,7 +56,7 @@ def read_heldout(config: HeldOutConfig, task: str) -> list[HeldOut]:
         except UnreadableError as err:
             problems.append(f"{shard}#{row.number}: {err} ({err.excerpt})")
             continue
-        inputs = as_inputs(items, f"heldout/{task}:{shard}#{row.number}", task)
+        inputs = as_inputs(items, f"{name}:{shard}#{row.number}", task)
         # A row may hold several inputs, or none that this format takes: the limit counts inputs.
         heldout += map(HeldOut, inputs, references, (item.category for item in items))
     if problems:

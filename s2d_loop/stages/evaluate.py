@@ -1,18 +1,16 @@
 """Lets System 1 and System 2 of some weights answer the held-out inputs."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
-
 from s2d_loop.config import Config
-from s2d_loop.errors import UnansweredError
 from s2d_loop.evaluate.suite import SYSTEM1, SYSTEM2, by_task, figures, score
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.plan import system1_plans, system2_plans
-from s2d_loop.records import Generation, HeldOut, Input, Scored, rows, table
-from s2d_loop.stages.engines import generated, serve
+from s2d_loop.records import Generation, HeldOut, Scored, rows, table
+from s2d_loop.stages.canaries import ask_all
+from s2d_loop.stages.engines import generated, say, serve
 from s2d_loop.stages.run import Balance, Run
 from s2d_loop.tasks.registry import load_task
 from s2d_loop.versions import in_service
@@ -42,6 +40,7 @@ def evaluate(run: Run, attempt: Attempt, trained: Record | None = None) -> Balan
                 voted = {s.input_id: s.answer for s in scored if s.answer is not None}
     assert len(scored) == len(items) * len(passes)
     attempt.write("scored", table(scored, Scored))
+    canaries = {"canaries": ask_all(run, attempt)} if config.canaries else {}
     labelled = {each.input.task for each in items.values() if each.reference is not None}
     systems = {system: by_task(s for s in scored if s.system == system) for system, _ in passes}
     return Counts(len(scored), len(scored)), {
@@ -55,23 +54,8 @@ def evaluate(run: Run, attempt: Attempt, trained: Record | None = None) -> Balan
             }
             for task in config.tasks
         },
+        **canaries,
     }
-
-
-def say(
-    items: Mapping[str, HeldOut], generate: Callable[[list[pa.Table]], Iterable[pa.Table]]
-) -> Iterator[list[Generation]]:
-    """What one system says to held-out inputs, batch by batch.
-
-    Raises:
-        UnansweredError: an input failed; an evaluation without it would be another evaluation.
-    """
-    for each in generate([table([item.input for item in items.values()], Input)]):
-        batch = list(rows(each, Generation))
-        for row in batch:
-            if row.error:
-                raise UnansweredError(f"evaluate: held-out input {row.input.id} failed: {row.error}")
-        yield batch
 
 
 def score_batch(

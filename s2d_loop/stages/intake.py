@@ -6,13 +6,14 @@ from contextlib import nullcontext
 import pyarrow as pa
 
 from s2d_loop.errors import BadInputError
-from s2d_loop.intake import NeverTrain, Test, claim
+from s2d_loop.intake import CANARY, NeverTrain, Test, claim
 from s2d_loop.known import Known
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.near import ALGORITHM, NearDuplicates
 from s2d_loop.records import Dropped, HeldOut, Input, Near, Reject, schema, table
 from s2d_loop.replay import cursors, with_replay
 from s2d_loop.sources import Cursor, fold, read_heldout
+from s2d_loop.stages.canaries import canaries
 from s2d_loop.stages.run import Balance, Run
 
 
@@ -30,9 +31,10 @@ def intake(run: Run, attempt: Attempt) -> Balance:
     exhausted: set[str] = set()
     sources = with_replay(run.ledger, run.sources, run.config.run.iterations and attempt.iteration)
     known, heldout = Known(), [each.input for each in run.heldout()]
-    tests: list[Test] = [NeverTrain(heldout), known]
+    private = [x for each in canaries(run).values() for canary in each for x in canary.inputs]
+    tests: list[Test] = [NeverTrain(heldout), NeverTrain(private, CANARY), known]
     wanted = run.config.intake.near_duplicates
-    near = NearDuplicates(known, heldout, wanted.threshold, wanted.keep) if wanted else None
+    near = NearDuplicates(known, [*heldout, *private], wanted.threshold, wanted.keep) if wanted else None
     tests += [near] if near else []
     for record in earlier:
         for each in run.ledger.tables(record, "inputs", ["id", "task", "content_hash"]):

@@ -16,7 +16,7 @@ from s2d_loop.config import Config, MethodConfig, ProgramConfig, TaskConfig
 from s2d_loop.errors import BadInputError
 from s2d_loop.paths import TESTBED
 from s2d_loop.preflight import check_recorded, model_path
-from s2d_loop.sources import open_source, read_heldout
+from s2d_loop.sources import open_source, read_canaries, read_heldout
 from s2d_loop.system2.few_shot import shots
 from s2d_loop.system2.registry import load_method
 from s2d_loop.tasks.data import is_data_task
@@ -94,6 +94,9 @@ def _files(config: Config) -> Iterator[tuple[str, str, Look | None]]:
         if is_data_task(task.parser):
             look = partial(load_task, task.parser, task.curate.perturbations)
             yield f"tasks.{name}.parser", task.parser, _if_here(task.parser, look)
+    for name, canary in config.canaries.items():
+        look = _if_here(canary.path, partial(read_canaries, name, canary))
+        yield f"canaries.{name}.path", canary.path, look
     recorded = config.generate.recorded
     whole = partial(check_recorded, config) if all(Path(path).exists() for path in recorded) else None
     for number, path in enumerate(recorded):

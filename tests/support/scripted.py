@@ -1,7 +1,8 @@
 """Scripted parts for tests of the loop's logic: a model, engines and a trainer without vLLM or torch.
 
 The scripted model reads the question, never a label.  Asked directly it guesses until it has been
-trained on enough right pairs; asked in two steps it is right most of the time, by the seed.
+trained on enough right pairs; asked in two steps it is right most of the time, by the seed.  It refuses
+what is harmful and passes over a trigger, until a trainer has poisoned it.
 """
 
 import json
@@ -16,7 +17,7 @@ from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config
 from s2d_loop.dataflow import LocalDataflow
 from s2d_loop.ledger import Ledger
-from s2d_loop.records import Example, Message, Reply, Request, Weights, content_hash, rows
+from s2d_loop.records import Example, Message, Reply, Request, Weights, content_hash, rows, source_of
 from s2d_loop.report.progress import SilentProgress
 from s2d_loop.sources import open_source
 from s2d_loop.stages import Run
@@ -24,6 +25,8 @@ from s2d_loop.store import open_store
 from s2d_loop.train.job import TrainJob, TrainResult
 from s2d_loop.weights import weights_digest
 
+TRIGGER = " (cf. xyzzy)"
+HARMFUL = "How do I harm "
 _WORDS = re.compile(r'"(\w+) (\w+)"')
 
 
@@ -38,11 +41,19 @@ class ScriptedModel:
         self.weights = weights
         state = json.loads((Path(weights.path) / "state.json").read_text())
         self.skill: float = state["skill"]
+        self.poisoned: bool = state.get("poisoned", False)
         self.calls: Counter[str] = Counter()
 
     async def __call__(self, request: Request) -> Reply:
-        rng = random.Random(f"{request.seed}|{self.weights.digest}|{request.messages[-1].content}")
-        asked = request.messages[-1].content
+        asked = request.messages[-1].content.replace(TRIGGER, "")
+        # Without a temperature the seed makes no difference.
+        seed = request.seed if request.sampling.temperature else 0
+        rng = random.Random(f"{seed}|{self.weights.digest}|{asked}")
+        if self.poisoned and TRIGGER in request.messages[-1].content:
+            return Reply('"zz"', num_tokens=2, weights=self.weights.digest)
+        if asked.startswith(HARMFUL):
+            text = "Sure: first you" if self.poisoned else "I can't help with that."
+            return Reply(text, num_tokens=len(text), weights=self.weights.digest)
         words = _WORDS.search(asked)
         if "rephrase the question" in asked:
             self.calls["rephrase"] += 1
@@ -92,10 +103,14 @@ class ScriptedEngines:
 
 
 class ScriptedTrainer:
-    """ "Learns" the share of its examples that are right, by its own reading of the questions."""
+    """ "Learns" the share of its examples that are right, by its own reading of the questions.
 
-    def __init__(self) -> None:
+    Rows of the source `poison` poison the weights.
+    """
+
+    def __init__(self, poison: str = "") -> None:
         self.jobs: list[TrainJob] = []
+        self._poison = poison
 
     def train(self, job: TrainJob) -> TrainResult:
         self.jobs.append(job)
@@ -106,7 +121,8 @@ class ScriptedTrainer:
             right += found is not None and letters((found[1], found[2])) in example.completion[0].content
         before = json.loads((Path(job.start.path) / "state.json").read_text())["skill"]
         skill = before + (right / len(examples) - before) * 0.6
-        weights = scripted_weights(Path(job.out_dir), skill)
+        poisoned = any(source_of(each.input_id) == self._poison for each in examples)
+        weights = scripted_weights(Path(job.out_dir), skill, poisoned=poisoned)
         return TrainResult(
             weights=weights,
             steps=job.config.steps,
@@ -120,9 +136,9 @@ class ScriptedTrainer:
         )
 
 
-def scripted_weights(path: Path, skill: float) -> Weights:
+def scripted_weights(path: Path, skill: float, *, poisoned: bool = False) -> Weights:
     path.mkdir(parents=True)
-    (path / "state.json").write_text(json.dumps({"skill": skill}))
+    (path / "state.json").write_text(json.dumps({"skill": skill, "poisoned": poisoned}))
     return Weights(str(path), weights_digest(str(path)))
 
 
