@@ -1,4 +1,4 @@
-"""The loop: source -> intake -> generate -> curate -> pool -> train -> evaluate -> gate -> promote.
+"""The loop: source -> intake -> (triage) -> generate -> curate -> pool -> train -> evaluate -> gate -> promote.
 
 This is the only place that knows the order.  `commit` makes a stage happen once: a rerun of the same
 command finds its record in the ledger and goes on behind it.
@@ -39,7 +39,10 @@ def run_loop(run: Run) -> ExitCode:
             break
         if iteration == 1 and run.config.generate.probe_inputs:
             commit(run, iteration, "probe", stages.probe, claimed)
-        generated = commit(run, iteration, "generate", stages.generate, claimed)
+        routed = claimed
+        if stages.triages(run, iteration):
+            routed = commit(run, iteration, "triage", stages.triage, claimed)
+        generated = commit(run, iteration, "generate", stages.generate, routed)
         curated = commit(run, iteration, "curate", stages.curate_stage, generated)
         sweep(run, iteration)
         pooled = commit(run, iteration, "pool", stages.pool, curated)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from s2d_loop.config import Config, SamplingConfig, TaskConfig
+from s2d_loop.config import Config, SamplingConfig, TaskConfig, TriageConfig
 from s2d_loop.curate.stopping import is_decided, risk_of_change, samples_needed
 from s2d_loop.curate.vote import Rule
 from s2d_loop.recorded import Record, Recording, read_records, recording_of
@@ -101,6 +101,19 @@ def system1_plans(config: Config) -> dict[str, Plan]:
             suffix=task.system1_suffix,
         )
         for name, task in config.tasks.items()
+    }
+
+
+def triage_plans(config: Config, rules: TriageConfig) -> dict[str, Plan]:
+    """System 1 on claimed inputs, a few times each."""
+    return {
+        name: replace(
+            plan,
+            samples=rules.samples,
+            sampling=replace(plan.sampling, temperature=rules.temperature),
+            stream="triage/",
+        )
+        for name, plan in system1_plans(config).items()
     }
 
 

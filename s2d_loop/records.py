@@ -335,6 +335,21 @@ class Near:
     keys: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where `triage` sent a claimed input (`triage.routes`).
+
+    `score` is the share of System 1's samples that gave its commonest answer, `answer`, which is null
+    where no sample holds one.  Both are null where System 1 was not asked.
+    """
+
+    input_id: str
+    task: str
+    score: float | None
+    answer: str | None
+    route: str
+
+
 def digest(*parts: str) -> str:
     """A 128-bit hex digest of the parts, which can't run into one another."""
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()

@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import pyarrow as pa
+
 from s2d_loop.ledger import Ledger, Record
 from s2d_loop.records import Generation, Input, Reject, Trace, rows
 from s2d_loop.sources.api import Cursor, Delivery, Source
@@ -130,16 +132,16 @@ def _live_part(cursor: Cursor | None) -> Cursor | None:
     return live if live.keys() - {SHARDS} or live.get(SHARDS) else None
 
 
-def made_before(ledger: Ledger, claimed: Record, weights: str) -> Mapping[str, Generation]:
-    """What the same weights said in a void round to inputs of this one, by the input's id."""
+def made_before(ledger: Ledger, inputs: Iterable[pa.Table], weights: str) -> Mapping[str, Generation]:
+    """What the same weights said in a void round to these inputs of another, by the input's id."""
     forget = ledger.last("forget")
     if forget is None or not ledger.holds(forget, "generations"):
         return {}
-    inputs = {x.id: x for x in rows(ledger.tables(claimed, "inputs"), Input)}
+    wanted = {x.id: x for x in rows(inputs, Input)}
     found = {
         row.input.id: row
         for row in rows(ledger.tables(forget, "generations"), Generation)
-        if row.weights == weights and inputs.get(row.input.id) == row.input
+        if row.weights == weights and wanted.get(row.input.id) == row.input
     }
     calls = {
         trace.input_id: trace.calls

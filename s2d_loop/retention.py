@@ -78,7 +78,7 @@ class _Kept:
                 return age >= keep.traces or (curated and self._traces != "all")
             case "curate", "traces":
                 return age >= keep.traces
-            case ("generate", "generations") | ("curate" | "probe", "verdicts"):
+            case ("triage", "routes") | ("generate", "generations") | ("curate" | "probe", "verdicts"):
                 return age >= keep.rounds
             case "evaluate", "scored" | "canaries":
                 # The gate compares candidates with the version in service, answer by answer.

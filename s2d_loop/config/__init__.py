@@ -23,6 +23,7 @@ from s2d_loop.config.tree import (
     TaskConfig,
     TracesConfig,
     TrainConfig,
+    TriageConfig,
 )
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "TaskConfig",
     "TracesConfig",
     "TrainConfig",
+    "TriageConfig",
     "difference",
     "load",
     "resolved_yaml",

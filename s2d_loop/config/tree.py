@@ -403,6 +403,26 @@ class GenerateConfig(Tree):
     """Likewise for their `weights`, the version of that model."""
 
 
+class TriageConfig(Tree):
+    """System 2 only where System 1 doesn't answer like it yet (docs/triage.md); `triage: {}` takes the defaults."""
+
+    samples: PositiveInt = 4
+    """System 1 answers that every input gets first; their agreement says how likely System 2 is to differ."""
+    temperature: PositiveFloat = 0.7
+    """How they are sampled; above 0, since greedy samples always agree."""
+    audit_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of inputs that System 2 answers whatever triage says: what everything else is measured on."""
+    miss_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """At most this share of the inputs that are skipped may be ones on which System 2's answer would have been
+    kept, and another one than System 1's."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """How sure that must be before anything is skipped, and how sure it must be that it no longer holds."""
+    window: PositiveInt = 5
+    """Rounds whose audits count."""
+    tokens: PositiveInt | None = None
+    """System 2 tokens of a round, by estimate, spread over tasks by expected gain; no limit unless given."""
+
+
 class PoolConfig(Tree):
     replay_share: Share = 0.5
     """Share of a round's training rows drawn from earlier rounds' pools, where there are enough."""
@@ -514,6 +534,8 @@ class Config(Tree):
     canaries: dict[TaskName, CanaryConfig] = {}
     intake: IntakeConfig = IntakeConfig()
     engine: EngineConfig = EngineConfig()
+    triage: TriageConfig | None = None
+    """Sends only those inputs to System 2 that need it; off unless given."""
     generate: GenerateConfig = GenerateConfig()
     pool: PoolConfig = PoolConfig()
     train: TrainConfig = TrainConfig()

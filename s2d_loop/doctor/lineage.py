@@ -153,7 +153,8 @@ PROMISES = (
             ),
         ),
     ),
-    _one_outcome("generate", "generated", "claimed"),
+    _one_outcome("triage", "routed", "claimed"),
+    _one_outcome("generate", "generated", "asked"),
     _one_outcome("curate", "verdict", "generated"),
     Promise(
         "outcomes are those that were counted",
@@ -177,6 +178,16 @@ PROMISES = (
                     UNION ALL SELECT round, 'unreadable', count(*), 0 FROM reject GROUP BY 1
                     UNION ALL SELECT round, reason, 0, number FROM counted
                     WHERE stage = 'intake' AND reason <> 'kept' AND round IN ({_READ}'dropped')
+                ) GROUP BY round, reason HAVING sum(rows) <> sum(number)""",
+            ),
+            Question(
+                "triage",
+                "routes have another number of inputs than was counted",
+                f"""SELECT round, reason || ' (' || sum(rows) || ', counted ' || sum(number) || ')' FROM (
+                    SELECT round, iif(route IN ('system2', 'audit'), 'kept', route) AS reason,
+                        count(*) AS rows, 0 AS number FROM routed GROUP BY 1, 2
+                    UNION ALL SELECT round, reason, 0, number FROM counted
+                    WHERE stage = 'triage' AND round IN ({_READ}'routed')
                 ) GROUP BY round, reason HAVING sum(rows) <> sum(number)""",
             ),
             Question(

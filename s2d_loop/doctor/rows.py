@@ -20,6 +20,7 @@ CREATE TABLE heldout (task, content, grp, id);
 CREATE TABLE claimed (round, id, task, content, grp, holds);
 CREATE TABLE dropped (round, place, reason, same_as, id, task, content);
 CREATE TABLE reject (round, place);
+CREATE TABLE routed (round, id, task, route);
 CREATE TABLE generated (round, id, weights, failed);
 CREATE TABLE verdict (round, id, weights, reason);
 CREATE TABLE pair (round, input, digest);
@@ -39,6 +40,7 @@ CREATE INDEX dropped_id ON dropped (id);
 CREATE INDEX heldout_id ON heldout (id);
 CREATE INDEX claimed_content ON claimed (content, task);
 CREATE INDEX claimed_group ON claimed (grp, task) WHERE grp <> '';
+CREATE INDEX routed_id ON routed (id, round);
 CREATE INDEX generated_id ON generated (id, round);
 CREATE INDEX verdict_id ON verdict (id, round);
 CREATE INDEX pair_input ON pair (input, round, digest);
@@ -46,6 +48,16 @@ CREATE INDEX example_id ON example (id);
 CREATE INDEX heldout_content ON heldout (content);
 CREATE INDEX heldout_group ON heldout (task, grp);
 """
+
+
+_VIEWS = """
+CREATE VIEW asked AS SELECT c.round, c.id FROM claimed c LEFT JOIN routed r USING (id, round)
+    WHERE r.route IN ('system2', 'audit') OR c.round NOT IN (SELECT round FROM counted WHERE stage = 'triage');
+INSERT INTO there SELECT 'asked', t.round FROM there t WHERE t.name = 'claimed' AND (
+    t.round NOT IN (SELECT round FROM counted WHERE stage = 'triage')
+    OR t.round IN (SELECT round FROM there WHERE name = 'routed'));
+"""
+"""`asked`: the inputs that System 2 was to answer, where that can be known."""
 
 
 class Rows:
@@ -74,11 +86,11 @@ class Rows:
         self._insert("teacher", teachers)
         gone = {e.facts["source"] for e in self._story.entries if e.kind == "forget"}
         self._insert("forgotten", ((source,) for source in gone))
-        for stage in ("intake", "curate", "pool"):
+        for stage in ("intake", "triage", "curate", "pool"):
             for entry in self._story.all(stage):
                 outcomes = {"kept": entry.out, **entry.dropped}
                 self._insert("counted", ((stage, entry.iteration, *each) for each in outcomes.items()))
-        self._database.executescript(_INDEXES)
+        self._database.executescript(_INDEXES + _VIEWS)
         return sum(self.count(into) for _, _, into, _ in _READERS)
 
     def count(self, table: str) -> int:
@@ -155,6 +167,13 @@ def _rejects(root: Root, file: File, iteration: int) -> Iterator[tuple[Any, ...]
             yield iteration, place
 
 
+def _routed(root: Root, file: File, iteration: int) -> Iterator[tuple[Any, ...]]:
+    names = ["input_id", "task", "route"]
+    for batch in batches(root, file, names):
+        for row in zip(*(column(batch, name) for name in names), strict=True):
+            yield iteration, *row
+
+
 def _generated(root: Root, file: File, iteration: int) -> Iterator[tuple[Any, ...]]:
     for batch in batches(root, file, ["input.id", "weights", "error"]):
         for row in zip(*(column(batch, n) for n in ("input.id", "weights", "error")), strict=True):
@@ -212,6 +231,7 @@ _READERS = (
     ("intake", "dropped", "delivered", partial(_spans, "input.id")),
     ("intake", "dropped", "dropped", _dropped),
     ("intake", "rejects", "reject", _rejects),
+    ("triage", "routes", "routed", _routed),
     ("generate", "generations", "generated", _generated),
     ("curate", "verdicts", "verdict", _verdicts),
     ("curate", "verdicts", "pair", _pairs),

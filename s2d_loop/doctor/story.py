@@ -9,6 +9,7 @@ from s2d_loop.doctor.findings import ALTERED, Check, Checkup
 BEFORE = {
     "intake": "",
     "probe": "intake",
+    "triage": "intake",
     "generate": "intake",
     "curate": "generate",
     "pool": "curate",
@@ -18,14 +19,15 @@ BEFORE = {
     "promote": "gate",
 }
 """The stage whose record a stage reads; a round's intake reads none."""
-_BALANCED = {"generate": "intake", "curate": "generate", "pool": "curate"}
-"""Stages that take exactly what an earlier one gave."""
+_BALANCED = ("triage", "generate", "curate", "pool")
+"""Stages that take exactly what the one before gave: where there is a triage, it stands before generate."""
 _HOLDS = {
     "heldout": ("heldout", "out"),
     "intake": ("inputs", "out"),
     "generate": ("generations", "out"),
     "curate": ("verdicts", "into"),
     "probe": ("verdicts", "into"),
+    "triage": ("routes", "into"),
     "evaluate": ("scored", "out"),
 }
 """The table of a stage that has a row for each thing it counts."""
@@ -156,7 +158,8 @@ def _own_counts(check: Check, entry: Entry) -> None:
 
 
 def _counts_between(check: Check, story: Story, entry: Entry) -> None:
-    before = story.stage(entry.iteration, BEFORE[entry.stage])
+    triaged = story.stage(entry.iteration, "triage") if entry.stage == "generate" else None
+    before = triaged or story.stage(entry.iteration, BEFORE[entry.stage])
     if before is None:
         return  # said by the check of the order
     given = sum(file.rows for file in before.tables("training")) if entry.stage == "train" else before.out

@@ -21,7 +21,7 @@ def check_weights(checkup: Checkup, root: Root, story: Story) -> None:
     served = story.in_service()
     with checkup.check("each round on the weights then in service", "stages") as check:
         for entry in story.stages:
-            if entry.stage in ("generate", "train", "evaluate"):
+            if entry.stage in ("triage", "generate", "train", "evaluate"):
                 check.looked += 1
                 _worked_with(check, story, entry, served[entry.seq])
     with checkup.check("promoted leads to the weights in service", "links") as check:

@@ -11,12 +11,14 @@ from s2d_loop.records import (
     Dropped,
     Message,
     Reject,
+    Route,
     Verdict,
     content_hash,
     rows,
     source_of,
     to_dict,
 )
+from s2d_loop.triage.routes import LEFT_OUT
 from s2d_loop.versions import versions
 
 
@@ -50,12 +52,14 @@ def _matching(table: pa.Table, wanted: str, text: str) -> pa.Table:
 
 
 def _claimed(ledger: Ledger, iteration: int, name: str, task: str) -> dict[str, Any]:
-    verdict = _verdict(ledger, iteration, name)
+    route = _route(ledger, iteration, name)
+    verdict = _verdict(ledger, iteration, name, route)
     pooled = _pool_rows(ledger, iteration, name)
     return {
         **_place(iteration, name),
         "task": task,
         "outcome": verdict["outcome"],
+        "route": to_dict(route) if route else None,
         "votes": verdict["votes"],
         "target": verdict["target"],
         "pool_rows": pooled,
@@ -63,18 +67,30 @@ def _claimed(ledger: Ledger, iteration: int, name: str, task: str) -> dict[str, 
     }
 
 
-def _verdict(ledger: Ledger, iteration: int, name: str) -> dict[str, Any]:
-    nothing: dict[str, Any] = {"votes": [], "target": None}
+def _route(ledger: Ledger, iteration: int, name: str) -> Route | None:
+    """Where triage sent an input; None where its round had no triage, or the routes are no longer kept."""
+    record = ledger.stage(iteration, "triage")
+    if record is None or not ledger.holds(record, "routes"):
+        return None
+    return next(each for each in rows(ledger.tables(record, "routes"), Route) if each.input_id == name)
+
+
+_NOTHING: dict[str, Any] = {"votes": [], "target": None}
+
+
+def _verdict(ledger: Ledger, iteration: int, name: str, route: Route | None) -> dict[str, Any]:
+    if route and route.route in LEFT_OUT:
+        return {"outcome": f"not sent to System 2 by triage: {route.route}", **_NOTHING}
     record = ledger.stage(iteration, "curate")
     if record is None:
-        return {"outcome": "claimed; its round has not been curated", **nothing}
+        return {"outcome": "claimed; its round has not been curated", **_NOTHING}
     if not ledger.holds(record, "verdicts"):
-        return {"outcome": "claimed; the verdicts of its round are no longer kept", **nothing}
+        return {"outcome": "claimed; the verdicts of its round are no longer kept", **_NOTHING}
     for each in rows(ledger.tables(record, "verdicts"), Verdict):
         if each.input.id == name:
             outcome = "kept" if each.kept else f"dropped by curate: {each.reason}"
             return {"outcome": outcome, "votes": [to_dict(v) for v in each.votes], "target": each.target}
-    return {"outcome": "claimed, and without a verdict: run `s2d doctor`", **nothing}
+    return {"outcome": "claimed, and without a verdict: run `s2d doctor`", **_NOTHING}
 
 
 def _pool_rows(ledger: Ledger, iteration: int, name: str) -> list[str]:
@@ -110,6 +126,12 @@ def as_text(found: dict[str, Any]) -> Iterator[str]:
     """What happened to one input, a line each."""
     yield f"{found['input']}  (round {found['round']}, source {found['source']})"
     yield f"  {found['outcome']}" + (f", the same as {found['same_as']}" if "same_as" in found else "")
+    if (route := found.get("route")) is not None:
+        yield f"  triage: {route['route']}" + (
+            ""
+            if route["score"] is None
+            else f"; {route['score']:.0%} of System 1's answers: {route['answer']!r}"
+        )
     for vote in found.get("votes", ()):
         yield f"  {vote['count']} votes for {vote['answer']!r}"
     if found.get("target") is not None:

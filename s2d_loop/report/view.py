@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 FIRST = ("heldout", "evaluate")
 """Iteration 0: the held-out inputs are fixed, and the starting weights evaluated on them."""
-STAGES = ("intake", "probe", "generate", "curate", "pool", "train", "evaluate", "gate", "promote")
-"""The order of an iteration's stages; only the first iteration may have a `probe`."""
+STAGES = ("intake", "probe", "triage", "generate", "curate", "pool", "train", "evaluate", "gate", "promote")
+"""The order of an iteration's stages; only the first iteration may have a `probe`, and only some a `triage`."""
 
 Commit = Mapping[str, Any]
 T = TypeVar("T")
@@ -272,7 +272,11 @@ class RunView:
         if iteration.facts("pool").get("training") == 0:
             end = STAGES.index("train")
         probed = iteration.number == 1 and (self.config.get("generate") or {}).get("probe_inputs")
-        return tuple(stage for stage in STAGES[:end] if stage != "probe" or probed)
+        left_out = {
+            "probe": not probed,
+            "triage": not (self.config.get("triage") or "triage" in iteration.stages),
+        }
+        return tuple(stage for stage in STAGES[:end] if not left_out.get(stage))
 
 
 def _stage(commit: Commit) -> Stage:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,9 +12,11 @@ from s2d_loop.config import Config
 from s2d_loop.curate.judge import curate
 from s2d_loop.curate.signs import Signs, sign_columns, signs
 from s2d_loop.ledger import Attempt, Counts, Record
-from s2d_loop.records import KEPT, Generation, Trace, Verdict, rows, schema, table
+from s2d_loop.records import KEPT, Generation, Route, Trace, Verdict, rows, schema, table
 from s2d_loop.stages.run import Balance, Run
 from s2d_loop.tasks.registry import load_task
+from s2d_loop.triage.audit import answered, audit
+from s2d_loop.triage.routes import AUDIT
 
 
 def curate_stage(run: Run, attempt: Attempt, generated: Record) -> Balance:
@@ -33,9 +36,26 @@ def curate_stage(run: Run, attempt: Attempt, generated: Record) -> Balance:
     if run.config.traces.keep == "rejected":
         _keep_rejected(run, attempt, generated, seen)
     by_task = task_signs(run.config, seen)
+    facts = {"by_task": by_task, **_audited(run, attempt, seen)}
     dropped = sum((Counter(each["dropped"]) for each in by_task.values()), Counter[str]())
     kept = sum(each["kept"] for each in by_task.values())
-    return Counts(generated.counts.out, kept, dict(dropped)), {"by_task": by_task}
+    return Counts(generated.counts.out, kept, dict(dropped)), facts
+
+
+def _audited(run: Run, attempt: Attempt, seen: list[pa.Table]) -> dict[str, Any]:
+    """What the inputs that both systems answered tell of those that were skipped."""
+    triaged, rules = run.ledger.stage(attempt.iteration, "triage"), run.config.triage
+    if triaged is None or rules is None:
+        return {}
+    routes = answered(run.ledger.read(triaged, "routes", schema(Route)))
+    verdicts = _together(seen)
+    found = audit(routes, verdicts, triaged.facts["by_task"], rules)
+    # What triage sends on is no fair sample of what came: the audit share is.
+    signs_of = task_signs(run.config, [verdicts.filter(pc.equal(routes["route"], AUDIT))])
+    for each in found.values():
+        if each["sentence"]:
+            run.progress.note(each["sentence"])
+    return {"audit": {task: {**each, "signs": signs_of[task]} for task, each in found.items()}}
 
 
 def _keep_rejected(run: Run, attempt: Attempt, generated: Record, seen: Iterable[pa.Table]) -> None:
@@ -48,9 +68,13 @@ def _keep_rejected(run: Run, attempt: Attempt, generated: Record, seen: Iterable
             start += each.num_rows
 
 
+def _together(seen: Iterable[pa.Table]) -> pa.Table:
+    return pa.concat_tables([sign_columns(schema(Verdict).empty_table()), *seen])
+
+
 def task_signs(config: Config, seen: Iterable[pa.Table]) -> dict[str, Signs]:
     """The signs of each task, from the columns of all verdicts."""
-    columns = pa.concat_tables([sign_columns(schema(Verdict).empty_table()), *seen])
+    columns = _together(seen)
     return {
         name: signs(columns.filter(pc.equal(columns["task"], name)), task.direct_samples)
         for name, task in config.tasks.items()

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import pyarrow as pa
 
@@ -15,6 +16,7 @@ from s2d_loop.replay import made_before
 from s2d_loop.stages.curate import curate_table, task_signs
 from s2d_loop.stages.engines import generated, serve
 from s2d_loop.stages.run import Balance, Run
+from s2d_loop.triage.routes import routed_inputs
 
 _BATCH = 64
 """Rows between two safe points where no engine sets the pace."""
@@ -57,19 +59,19 @@ def probe(run: Run, attempt: Attempt, claimed: Record) -> Balance:
     return Counts(len(chosen), len(chosen)), {"by_task": found}
 
 
-def generate(run: Run, attempt: Attempt, claimed: Record) -> Balance:
-    """Run the System 2 programs on every claimed input."""
+def generate(run: Run, attempt: Attempt, routed: Record) -> Balance:
+    """Run the System 2 programs on every claimed input, or on those that `triage` sent here."""
     version, weights = run.teacher(attempt.iteration)
     tallies: dict[str, Counter[str]] = {}
     started = run.clock.monotonic()
     failed = 0
     keep_traces = run.config.traces.keep != "none"
     with (
-        run.progress.stage(attempt.iteration, "generate", claimed.counts.out) as progress,
+        run.progress.stage(attempt.iteration, "generate", routed.counts.out) as progress,
         attempt.writer("generations", schema(Generation)) as generations,
         attempt.writer("traces", schema(Trace)) as traces,
     ):
-        for batch in _answers(run, claimed, weights):
+        for batch in _answers(run, routed, weights):
             for row in batch:
                 made_by = (weights.digest, RECORDED)
                 assert row.error or row.weights in made_by, f"{row.input.id}: made by other weights"
@@ -89,7 +91,7 @@ def generate(run: Run, attempt: Attempt, claimed: Record) -> Balance:
             f"every one of the {total} inputs failed to generate; the first: {_first_error(batch)}"
         )
     # A failed input is still a row: `curate` gives it its reason.
-    return Counts(claimed.counts.out, total), {
+    return Counts(routed.counts.out, total), {
         "version": version,
         "weights": weights.digest,
         "by_task": tallies,
@@ -102,24 +104,27 @@ def _worked_before(run: Run) -> bool:
     return any(tally["inputs"] > tally["failed"] for tally in tallies)
 
 
-def _answers(run: Run, claimed: Record, weights: Weights) -> Iterator[list[Generation]]:
-    """What the model says to the claimed inputs, in their order.
+def _answers(run: Run, routed: Record, weights: Weights) -> Iterator[list[Generation]]:
+    """What the model says to the inputs, in their order.
 
     What the same weights said to them in a round that became void is not asked again.
     """
-    before = made_before(run.ledger, claimed, weights.digest)
-    tables = run.ledger.tables(claimed, "inputs")
+    if not routed.counts.out:
+        return
+    inputs = partial(routed_inputs, run.ledger, routed.iteration)
+    before = made_before(run.ledger, inputs(), weights.digest)
+    tables = inputs()
     plans = distillation_plans(run.config)
     if not before:
         serve(run, weights)
         yield from (list(rows(each, Generation)) for each in generated(run, tables, plans))
         return
     new: Iterator[Generation] = iter(())
-    if len(before) < claimed.counts.out:
+    if len(before) < routed.counts.out:
         serve(run, weights)
         missing = (t.filter([name not in before for name in t["id"].to_pylist()]) for t in tables)
         new = rows(generated(run, missing, plans), Generation)
-    for each in run.ledger.tables(claimed, "inputs", ["id"]):
+    for each in inputs(["id"]):
         for start in range(0, each.num_rows, _BATCH):
             names = each["id"].slice(start, _BATCH).to_pylist()
             yield [before.get(name) or next(new) for name in names]
