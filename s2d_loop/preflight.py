@@ -78,7 +78,7 @@ def check(config: Config) -> Checked:
         with _collecting(problems, f"tasks.{name}."):
             check_languages(task.curate.languages)
         with _collecting(problems, f"tasks.{name}.heldout: "):
-            heldout[name] = _check_heldout(name, task)
+            heldout[name] = _check_heldout(name, task, config.evaluate.system2_every is None)
     for name, canaries in config.canaries.items():
         with _collecting(problems):
             read_canaries(name, canaries)
@@ -162,9 +162,14 @@ def _check_parallel_sizes(config: Config, path: str) -> None:
         )
 
 
-def _check_heldout(name: str, task: TaskConfig) -> int:
+def _check_heldout(name: str, task: TaskConfig, needs_references: bool) -> int:
     """A reference that the parser can't read could never be matched, and would look like a wrong answer."""
     items = read_heldout(task.heldout, name)
+    if needs_references and (without := [i for i in items if i.reference is None]):
+        raise BadInputError(
+            f"{task.heldout.path}: {len(without)} inputs have no reference, and with evaluate.system2_every: null "
+            f"nothing votes in its place: {without[0].input.id} is the first of them"
+        )
     parser = load_task(task.parser)
     bad = [
         i

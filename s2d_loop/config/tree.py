@@ -486,8 +486,9 @@ class EvaluateConfig(Tree):
     """Direct answers to each held-out input; several are voted on."""
     system2_samples: PositiveInt = 1
     """Runs of the System 2 program on each held-out input."""
-    system2_every: Count = 1
-    """Evaluate System 2 on the new weights every so many rounds; 0: only on the starting weights."""
+    system2_every: Count | None = 1
+    """Evaluate System 2 on the new weights every so many rounds; 0: only on the starting weights; null: never,
+    where every held-out input has a reference."""
 
 
 class GateConfig(Tree):

@@ -24,7 +24,8 @@ def evaluate(run: Run, attempt: Attempt, trained: Record | None = None) -> Balan
     baseline = run.ledger.stage(0, "evaluate")
     voted = _voted(run, baseline) if baseline else {}
     every = config.evaluate.system2_every
-    with_system2 = attempt.iteration == 0 or (every > 0 and attempt.iteration % every == 0)
+    first = attempt.iteration == 0
+    with_system2 = every is not None and (first or (every > 0 and attempt.iteration % every == 0))
     serve(run, weights)
     scored: list[Scored] = []
     passes = [(SYSTEM2, system2_plans(config))] if with_system2 else []

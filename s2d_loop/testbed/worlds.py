@@ -6,6 +6,7 @@
 """
 
 import argparse
+import itertools
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping
@@ -17,6 +18,9 @@ from s2d_loop.testbed import DATA_DIR, HERE, MODEL_DIR, corpus, facts, sums, ver
 from s2d_loop.testbed.pair import Pair
 
 Files = Mapping[str, list[dict[str, Any]]]
+
+_WORDS_SHARE = 2 / 3
+"""Of what the model of words and sums reads, the part of words."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,27 @@ def _sums() -> World:
     )
 
 
+def _stream() -> World:
+    """Words and sums in one model, for a stream whose tasks change (`benchmarks/long_run.py`)."""
+    words = world.splits()["pretrain"]
+    shares = {f"{task}.{kind}": share for (task, kind), share in corpus.MIX.items()} | _shares(sums.MIX)
+
+    def draw(count: int, rng: random.Random) -> list[Pair]:
+        of_words = round(count * _WORDS_SHARE)
+        return corpus.draw_mix(of_words, words, rng) + sums.draw(count - of_words, rng)
+
+    return World(
+        folder=HERE / "models" / "stream",
+        recipe=Recipe(steps=1000, pairs_per_step=90, batch=16),
+        mix={
+            kind: share * (_WORDS_SHARE if "." in kind else 1 - _WORDS_SHARE)
+            for kind, share in shares.items()
+        },
+        texts=lambda: itertools.chain(world.template_texts(), sums.texts()),
+        draw=draw,
+    )
+
+
 def _verdicts() -> World:
     return World(
         folder=HERE / "models" / "pairwise",
@@ -107,6 +132,7 @@ WORLDS: dict[str, Callable[[], World]] = {
     "trivia_qa": _facts,
     "gsm8k": _sums,
     "pairwise": _verdicts,
+    "stream": _stream,
 }
 
 

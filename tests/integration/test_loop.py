@@ -61,6 +61,14 @@ def test_it_goes_round_and_system_1_gets_better(folder: Path) -> None:
     assert accuracy[-1] > accuracy[0] + 0.3
 
 
+def test_without_system_2_in_evaluation_references_decide(folder: Path) -> None:
+    config = letters_config(folder, evaluate__system2_every=None)
+    assert run_loop(scripted_run(config)) == ExitCode.DONE
+    for record in reread(folder).stages("evaluate"):
+        assert record.facts["by_task"]["letters"]["system2"] is None
+        assert record.facts["by_task"]["letters"]["system1"]["accuracy"] is not None
+
+
 def test_every_stage_hands_on_what_it_did_not_drop(folder: Path) -> None:
     (folder / "stream.jsonl").open("a").write('not json\n{"prompt": ""}\n')
     repeated = (folder / "stream.jsonl").read_text().splitlines()[0]
