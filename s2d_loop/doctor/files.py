@@ -40,6 +40,7 @@ COLUMNS: dict[str, Mapping[str, pa.DataType]] = {
         "reason": pa.string(),
         "place": pa.int64(),
     },
+    "routes": {"input_id": pa.string(), "task": pa.string(), "route": pa.string()},
     "generations": {"input.id": pa.string(), "weights": pa.string(), "error": pa.string()},
     "traces": {"input_id": pa.string()},
     "verdicts": {

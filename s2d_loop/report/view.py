@@ -6,7 +6,7 @@ and it never fails on a fact that is missing: a page about a run in trouble is t
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -33,7 +33,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What `curate` saw of one task: what it kept, and the signs of collapse that need no label."""
+    """What became of one task's inputs, and the signs of collapse that need no label.
+
+    `inputs` and `dropped` count what `triage` left out too; all else is of what `curate` saw.
+    """
 
     inputs: int = 0
     kept: int = 0
@@ -104,7 +107,11 @@ class Iteration:
 
     @property
     def signs(self) -> dict[str, Signs]:
-        return {task: _only(Signs, row) for task, row in _by_task(self.facts("curate")).items()}
+        routed = _by_task(self.facts("triage"))
+        return {
+            task: _with_left_out(_only(Signs, row), (routed.get(task) or {}).get("routes") or {})
+            for task, row in _by_task(self.facts("curate")).items()
+        }
 
     @property
     def measured(self) -> dict[str, Measured]:
@@ -312,6 +319,12 @@ def _only(kind: type[T], row: Mapping[str, Any]) -> T:
             if name in names and value is not None and value == value
         }
     )
+
+
+def _with_left_out(signs: Signs, routes: Mapping[str, int]) -> Signs:
+    left_out = {route: count for route, count in routes.items() if route not in ("system2", "audit")}
+    inputs = signs.inputs + sum(left_out.values())
+    return replace(signs, inputs=inputs, dropped={**signs.dropped, **left_out})
 
 
 def _within(value: float, score: Score) -> bool:

@@ -58,7 +58,11 @@ def _audits(ledger: Ledger, rules: TriageConfig, task: str, iteration: int) -> I
     rolled_back = ledger.last("rollback")
     since = rolled_back.facts["from"] if rolled_back else 0
     before = [
-        r for r in ledger.stages("curate") if r.iteration < iteration and task in r.facts.get("audit", {})
+        record
+        for record in ledger.stages("curate")
+        if record.iteration < iteration
+        for audit in [record.facts.get("audit", {}).get(task)]
+        if audit and any(n for n, _ in audit["pairs"])
     ]
     for record in before[-rules.window :]:
         triaged = ledger.stage(record.iteration, "triage")
@@ -71,7 +75,7 @@ def _audits(ledger: Ledger, rules: TriageConfig, task: str, iteration: int) -> I
 def _cost(
     ledger: Ledger, config: Config, rules: TriageConfig, task: str, iteration: int
 ) -> tuple[float, float | None]:
-    """System 2's tokens and calls for an input, from the last rounds, or at most from the first evaluation."""
+    """System 2's tokens and calls for an input: what the last rounds took, or what all samples would take."""
     tallies = [
         r.facts["by_task"][task]
         for r in ledger.stages("generate")
@@ -82,8 +86,11 @@ def _cost(
         return max(1.0, tokens), calls
     method = config.tasks[task].method
     measured = _score(ledger.stage(0, "evaluate"), task, SYSTEM2)
-    each = measured["tokens"] if measured else None
-    return max(1.0, method.samples * (method.sampling.max_tokens if each is None else each)), None
+    if not measured or measured["tokens"] is None:
+        return float(method.samples * method.sampling.max_tokens), None
+    # An answer there was a vote of so many runs.
+    runs = min(config.evaluate.system2_samples, method.samples)
+    return max(1.0, measured["tokens"] * method.samples / runs), None
 
 
 def _gain(

@@ -18,7 +18,7 @@ from s2d_loop.loop import run_loop
 from s2d_loop.operate.rollback import roll_back
 from s2d_loop.operate.why import as_text, why
 from s2d_loop.records import Example, Generation, Input, Reply, Request, Route, Weights, rows
-from s2d_loop.report import charts
+from s2d_loop.report import charts, history
 from s2d_loop.report.status import status
 from s2d_loop.report.view import RunView
 from s2d_loop.store import LocalStore
@@ -157,9 +157,10 @@ def test_skipped_inputs_are_not_in_the_pool(ledger: Ledger) -> None:
 def test_signs_of_the_audit_share_stand_beside_those_of_all_that_was_generated(ledger: Ledger) -> None:
     audited = facts(ledger, 4, "curate")["signs"]
     assert audited["inputs"] == facts(ledger, 4)["routes"]["audit"]
-    whole = ledger.stage(4, "curate")
-    assert whole is not None
-    assert audited["agreement"] > whole.facts["by_task"]["letters"]["agreement"], "the easy ones are skipped"
+    drawn = {each.input_id for each in routes(ledger, 4) if each.route == "audit"}
+    verdicts = [v for v in history.verdicts(ledger, 4) if v.input.id in drawn]
+    assert audited["kept"] == sum(v.kept for v in verdicts) > 0
+    assert audited["tokens_per_input"] == pytest.approx(sum(v.num_tokens for v in verdicts) / len(verdicts))
 
 
 def test_why_names_the_route(ledger: Ledger) -> None:
@@ -173,7 +174,10 @@ def test_why_names_the_route(ledger: Ledger) -> None:
 
 def test_status_and_page_know_the_stage(ledger: Ledger) -> None:
     view = RunView([record.to_json() for record in ledger.records])
-    assert status(view)["committed"][:3] == ["intake", "triage", "generate"]
+    now = status(view)
+    assert now["committed"][:3] == ["intake", "triage", "generate"]
+    assert now["inputs"] == 6 * INPUTS == now["kept"] + sum(now["dropped"].values())
+    assert now["dropped"]["skipped"] == sum(facts(ledger, i)["routes"].get("skipped", 0) for i in range(1, 7))
     assert view.next_step is None
     assert "triage" in dict(charts.stage_colors(view))
     to_triage = [record.to_json() for record in ledger.records if record.seq < triaged_at(ledger, 3)]
@@ -228,6 +232,17 @@ def test_a_budget_goes_to_what_system_1_is_least_sure_of(tmp_path: Path) -> None
     generated = run.ledger.stage(1, "generate")
     assert generated is not None
     assert generated.facts["by_task"]["letters"]["tokens"] <= 2500
+
+
+def test_rounds_of_which_nothing_is_sent_on_are_counted_and_train_nothing(tmp_path: Path) -> None:
+    write_stream(tmp_path, 1)
+    changes = {"run__iterations": 2, "run__inputs_per_iteration": 10}
+    run = scripted_run(triaged_config(tmp_path, triage={"tokens": 1, "audit_share": 1e-9}, **changes))
+    assert run_loop(run) == ExitCode.DONE
+    assert [r.counts.dropped for r in run.ledger.stages("triage")] == [{"budget": 10}] * 2
+    assert [r.counts.into for r in run.ledger.stages("curate")] == [0, 0]
+    assert facts(run.ledger, 2, "curate")["pairs"] == [[0, 0]] * 5
+    assert run.ledger.stages("train") == []
 
 
 def test_a_run_stopped_again_and_again_ends_as_one_that_was_not(tmp_path: Path) -> None:
