@@ -15,17 +15,17 @@ from s2d_loop.evaluate.gate import PROMOTE
 from s2d_loop.ledger import Record
 from s2d_loop.retention import tidy
 from s2d_loop.room import require_room
+from s2d_loop.serving import publish
 from s2d_loop.stages import Balance, Run
-from s2d_loop.versions import point_at_promoted
 
 
 def run_loop(run: Run) -> ExitCode:
     """Run every round that is not committed yet.  The caller holds the lease."""
     config = run.config.run
     tidy(run.ledger, run.weights_dir)
-    point_at_promoted(run.ledger)
     commit(run, 0, "heldout", stages.heldout)
     commit(run, 0, "evaluate", stages.evaluate)
+    publish(run.ledger)
     rounds = itertools.count(1) if config.iterations is None else range(1, config.iterations + 1)
     for iteration in rounds:
         if config.iterations is None:
@@ -55,7 +55,7 @@ def run_loop(run: Run) -> ExitCode:
         decided = commit(run, iteration, "gate", stages.gate, evaluated)
         if decided.facts["decision"] == PROMOTE:
             commit(run, iteration, "promote", stages.promote, trained)
-            point_at_promoted(run.ledger)
+            publish(run.ledger)
     last = run.ledger.stages("gate")
     held = bool(last) and last[-1].facts["decision"] != PROMOTE
     if not run.ledger.last("finished"):

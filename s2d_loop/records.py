@@ -282,6 +282,21 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class VotedAt:
+    """What System 2 would have answered to a held-out input after fewer runs of its program.
+
+    `correct` is as in `Scored`.  `num_tokens` is the share of these runs in the tokens of all.
+    """
+
+    input_id: str
+    task: str
+    votes: int
+    answer: str | None
+    correct: bool | None
+    num_tokens: float
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """A training pair (x, y) in TRL's conversational prompt-completion form, with its lineage."""
 

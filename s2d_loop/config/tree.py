@@ -491,9 +491,31 @@ class EvaluateConfig(Tree):
     where every held-out input has a reference."""
 
 
+class RetireConfig(Tree):
+    """When a task is no longer distilled because its System 1 doesn't approach System 2 (docs/operations.md)."""
+
+    after_rounds: PositiveInt | None = 4
+    """How many rounds a task has to show that it distils; null: it is never retired."""
+    closed: Share = 0.2
+    """The share of the gap between its systems at the start that System 1 must close: a task is retired when
+    less is shown in each of these rounds."""
+    retry_every: Annotated[int, Field(ge=2)] = 10
+    """A retired task is distilled again for one round, every so many rounds."""
+
+
 class GateConfig(Tree):
     margin: Share = 0.02
     """How much worse than the promoted System 1 a task may measure and still be promoted."""
+    retire: RetireConfig = RetireConfig()
+
+
+class ServingConfig(Tree):
+    """Which system should answer a task's inputs: System 1, unless it may be worse."""
+
+    margin: Share = 0.05
+    """System 1 serves a task when it is shown to be no further below System 2 than this."""
+    floor: Share | None = None
+    """A task neither of whose systems can be this good is served by none."""
 
 
 class TracesConfig(Tree):
@@ -542,6 +564,7 @@ class Config(Tree):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     gate: GateConfig = GateConfig()
+    serving: ServingConfig = ServingConfig()
     traces: TracesConfig = TracesConfig()
     retention: RetentionConfig = RetentionConfig()
     ray: RayConfig = RayConfig()

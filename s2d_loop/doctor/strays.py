@@ -10,7 +10,7 @@ from s2d_loop.doctor.root import Root
 from s2d_loop.doctor.story import Story
 
 _LEDGER = re.compile(r"ledger/(\d{8}\.json|\.\d{8}\.json\..*)")
-_FOR_PEOPLE = ("config.yaml", "report.html", "logs/")
+_FOR_PEOPLE = ("config.yaml", "report.html", "logs/", "serving/")
 _BESIDE_TABLES = ("README.md",)
 _BESIDE_WEIGHTS = ("README.md", "TRAINING.json")
 

@@ -2,8 +2,18 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its interval, as the ledger's facts hold it."""
+
+    value: float
+    low: float
+    high: float
 
 
 class Difference(NamedTuple):
@@ -59,6 +69,19 @@ def paired_difference(first: Sequence[bool], second: Sequence[bool], level: floa
     below = _add(p2 - low2, high1 - p1, phi)
     above = _add(high2 - p2, p1 - low1, phi)
     return Difference(value, max(-1.0, value - below), min(1.0, value + above))
+
+
+def ratio(part: Sequence[float], whole: Sequence[float]) -> Estimate | None:
+    """Bounds of a ratio from those of its parts; None when the whole is not shown to be above 0.
+
+    Args:
+        part: value, low and high; so is `whole`.  Each has to hold its truth with half of the error that the
+            ratio may have (Bonferroni): then both do, and the ratio lies between the ends.
+    """
+    if whole[1] <= 0:
+        return None
+    value, low, high = part
+    return Estimate(value / whole[0], low / whole[2 if low > 0 else 1], high / whole[1 if high > 0 else 2])
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:

@@ -44,21 +44,27 @@ def score(
     else:
         parsed = [task.parse(s.text) if s.finished else None for s in generation.samples]
         answer = decide(parsed, config.curate.vote, config.curate.min_share, seed, generation.input.id).answer
-    if heldout.reference is not None:
-        correct: bool | None = task.score(answer, heldout.reference)
-    elif voted is not None:
-        correct = answer == voted
-    else:
-        correct = None
     return Scored(
         input_id=generation.input.id,
         task=generation.input.task,
         system=system,
         answer=answer,
-        correct=correct,
+        correct=is_correct(answer, task, heldout, voted),
         text=generation.samples[0].text if generation.samples else "",
         num_tokens=generation.num_tokens,
     )
+
+
+def is_correct(answer: str | None, task: Task, heldout: HeldOut, voted: str | None) -> bool | None:
+    """By the reference, or by the answer that stands in for it; None without either."""
+    if heldout.reference is not None:
+        return task.score(answer, heldout.reference)
+    return None if voted is None else answer == voted
+
+
+def is_right(each: Scored) -> bool:
+    """`correct` of System 2 on the starting weights: without a reference, its answer is the reference."""
+    return each.answer is not None if each.correct is None else each.correct
 
 
 def figures(scored: Sequence[Scored]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from s2d_loop.operate.lease import take_over
 from s2d_loop.records import Dropped, Generation, Input, Reject, Trace, rows, schema, source_of, table
 from s2d_loop.replay import Waiting, cursors, forgotten, table_of, taken, waiting
 from s2d_loop.retention import let_go, tidy
-from s2d_loop.versions import point_at_promoted, tainted, versions
+from s2d_loop.serving import publish
+from s2d_loop.versions import tainted, versions
 
 _ROWS = 1024
 _NUMBERED = re.compile(r"(#\d+)\.\d+$")
@@ -106,7 +107,7 @@ def forget(ledger: Ledger, source: str) -> Plan:
     ledger.store.remove("report.html")  # it shows inputs, and the next run writes it again
     ledger.append("forget", attempt=attempt, facts=facts)
     _erase(ledger, found, before)
-    point_at_promoted(ledger)
+    publish(ledger)
     return found
 
 

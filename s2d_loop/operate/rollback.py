@@ -6,7 +6,8 @@ from s2d_loop.errors import BadInputError
 from s2d_loop.evaluate.gate import PROMOTE
 from s2d_loop.ledger import Ledger, Record
 from s2d_loop.operate.lease import take_over
-from s2d_loop.versions import Version, in_service, named, point_at_promoted, versions
+from s2d_loop.serving import publish
+from s2d_loop.versions import Version, in_service, named, versions
 
 
 def roll_back(ledger: Ledger, wanted: str | None) -> str:
@@ -24,7 +25,7 @@ def roll_back(ledger: Ledger, wanted: str | None) -> str:
     before, version = in_service(ledger), _choose(ledger, wanted)
     facts = _facts(ledger, version)
     ledger.append("rollback", facts={"replaced": before, **facts})
-    point_at_promoted(ledger)
+    publish(ledger)
     return str(facts["sentence"])
 
 

@@ -40,7 +40,15 @@ def status(view: RunView) -> dict[str, Any]:
         "dropped": dict(view.dropped),
         "sources": feeds(view),
         "seconds_by_stage": view.seconds_by_stage,
-        "tasks": {each.task: _task(each) for each in view.summaries},
+        "in_service": view.in_service,
+        "tasks": {
+            each.task: {
+                **_task(each),
+                "serving": view.policy.get(each.task),
+                "retired": view.retired.get(each.task),
+            }
+            for each in view.summaries
+        },
     }
 
 
@@ -76,6 +84,12 @@ def _sentences(state: dict[str, Any]) -> list[tuple[str, str]]:
         ("all inputs", f"{state['inputs']:,} in = {state['kept']:,} kept" + _dropped(state["dropped"])),
         *(("source", f"{name}: {sentence(feed)}") for name, feed in state["sources"].items()),
         ("gate", f"{len(state['promoted'])} promoted, {len(state['held'])} held"),
+        *(("retired", each["retired"]["sentence"]) for each in state["tasks"].values() if each["retired"]),
+        *(
+            ("serve", f"{task}: {each['serving']['sentence']}")
+            for task, each in state["tasks"].items()
+            if each["serving"]
+        ),
     ]
     next_step = (
         f"{step['stage']} of iteration {step['iteration']}" if step else "nothing, the run is complete"

@@ -167,6 +167,13 @@ class RunView:
         for stage in stages:
             by_iteration.setdefault(stage.iteration, {})[stage.name] = stage
         self.iterations = [Iteration(n, by_iteration[n]) for n in sorted(by_iteration)]
+        self.in_service = 0
+        """The version that people should serve."""
+        for commit in in_order:
+            if commit.get("stage") == "promote":
+                self.in_service = int(commit.get("iteration") or 0)
+            elif commit.get("kind") == "rollback":
+                self.in_service = int((commit.get("facts") or {}).get("version") or 0)
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -201,6 +208,18 @@ class RunView:
     @property
     def held(self) -> list[int]:
         return [i.number for i in self.iterations if i.decision not in (None, "promote")]
+
+    @property
+    def policy(self) -> Mapping[str, Mapping[str, Any]]:
+        """How each task should be served by the version in service; empty where nothing says so."""
+        served = [i for i in self.iterations if i.number == self.in_service]
+        return (served[0].facts("evaluate").get("policy") or {}) if served else {}
+
+    @property
+    def retired(self) -> Mapping[str, Mapping[str, Any]]:
+        """The tasks that are not distilled as things stand."""
+        gates = [i.facts("gate") for i in self.iterations if "gate" in i.stages]
+        return {each["task"]: each for each in (gates[-1].get("retired") or ())} if gates else {}
 
     @cached_property
     def tasks(self) -> list[str]:

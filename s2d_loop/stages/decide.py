@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from s2d_loop.evaluate import distil
 from s2d_loop.evaluate.canaries import SetDecision, by_set, judge_canaries, with_canaries
 from s2d_loop.evaluate.gate import judge
-from s2d_loop.evaluate.suite import SYSTEM1, by_task
+from s2d_loop.evaluate.suite import SYSTEM1, SYSTEM2, by_task
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.records import Scored, rows
 from s2d_loop.stages.canaries import asked_of
@@ -17,9 +18,11 @@ def gate(run: Run, attempt: Attempt, evaluated: Record) -> Balance:
     """Compare the candidate's System 1 with the promoted one, on the same inputs."""
     current = promoted_evaluation(run, attempt.iteration)
     assert current is not None, "the promoted weights were evaluated"
-    facts = asdict(judge(_system1(run, evaluated), _system1(run, current), run.config.gate.margin))
+    candidate = _answers(run, evaluated, SYSTEM1)
+    facts = asdict(judge(candidate, _answers(run, current, SYSTEM1), run.config.gate.margin))
     if run.config.canaries:
         facts = with_canaries(facts, _canaries(run, evaluated, current))
+    facts = distil.with_retired(facts, *_retired(run, attempt, candidate))
     run.progress.note(facts["sentence"])
     return Counts(0, 0), facts
 
@@ -31,10 +34,29 @@ def _canaries(run: Run, evaluated: Record, current: Record) -> dict[str, SetDeci
     return judge_canaries(candidate, served, first, run.config.canaries)
 
 
-def _system1(run: Run, record: Record) -> Mapping[str, list[Scored]]:
-    return by_task(s for s in rows(run.ledger.tables(record, "scored"), Scored) if s.system == SYSTEM1)
+def _answers(run: Run, record: Record, system: str) -> Mapping[str, list[Scored]]:
+    return by_task(s for s in rows(run.ledger.tables(record, "scored"), Scored) if s.system == system)
 
 
-def promote(run: Run, attempt: Attempt, trained: Record) -> Balance:  # noqa: ARG001
-    """Name the weights that the next round starts from and that people should serve."""
-    return Counts(0, 0), {"weights": trained.facts["weights"]}
+def _retired(
+    run: Run, attempt: Attempt, candidate: Mapping[str, list[Scored]]
+) -> tuple[dict[str, distil.Evidence], list[distil.Retired], list[str]]:
+    """What this round shows of each task, those that rest from now on, and the news of it."""
+    start, pooled = run.ledger.stage(0, "evaluate"), run.ledger.stage(attempt.iteration, "pool")
+    assert start is not None, "the starting weights were evaluated"
+    assert pooled is not None, "the candidate was trained"
+    first, second = (_answers(run, start, system) for system in (SYSTEM1, SYSTEM2))
+    new = pooled.facts["by_task"]
+    now = {
+        task: distil.evidence(first[task], second[task], candidate[task], new.get(task, 0))
+        for task in run.config.tasks
+    }
+    gates = [(r.iteration, r.facts) for r in run.ledger.stages("gate") if r.iteration < attempt.iteration]
+    return now, *distil.retire(gates, now, attempt.iteration, run.config.gate.retire)
+
+
+def promote(run: Run, attempt: Attempt, trained: Record) -> Balance:
+    """Name the weights that the next round starts from and that people should serve, and how to serve them."""
+    evaluated = run.ledger.stage(attempt.iteration, "evaluate")
+    assert evaluated is not None, "what is promoted was evaluated"
+    return Counts(0, 0), {"weights": trained.facts["weights"], "policy": evaluated.facts.get("policy")}

@@ -8,7 +8,8 @@ from s2d_loop.config import Config
 from s2d_loop.evaluate.suite import SYSTEM1, SYSTEM2, by_task, figures, score
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.plan import system1_plans, system2_plans
-from s2d_loop.records import Generation, HeldOut, Scored, rows, table
+from s2d_loop.records import Generation, HeldOut, Scored, VotedAt, rows, table
+from s2d_loop.stages import serving
 from s2d_loop.stages.canaries import ask_all
 from s2d_loop.stages.engines import generated, say, serve
 from s2d_loop.stages.run import Balance, Run
@@ -28,12 +29,14 @@ def evaluate(run: Run, attempt: Attempt, trained: Record | None = None) -> Balan
     with_system2 = every is not None and (first or (every > 0 and attempt.iteration % every == 0))
     serve(run, weights)
     scored: list[Scored] = []
+    votes: list[VotedAt] = []
     passes = [(SYSTEM2, system2_plans(config))] if with_system2 else []
     passes.append((SYSTEM1, system1_plans(config)))
     with run.progress.stage(attempt.iteration, "evaluate", len(items) * len(passes)) as progress:
         for system, plans in passes:
             for batch in say(items, partial(generated, run, plans=plans)):
                 scored += score_batch(config, system, batch, items, voted)
+                votes += serving.votes(config, batch, plans) if system == SYSTEM2 else []
                 progress.advance(len(batch))
                 run.safe_point()
             if not baseline:
@@ -42,6 +45,7 @@ def evaluate(run: Run, attempt: Attempt, trained: Record | None = None) -> Balan
     assert len(scored) == len(items) * len(passes)
     attempt.write("scored", table(scored, Scored))
     canaries = {"canaries": ask_all(run, attempt)} if config.canaries else {}
+    served = serving.policy(run, attempt, scored, serving.judged(config, votes, items, voted))
     labelled = {each.input.task for each in items.values() if each.reference is not None}
     systems = {system: by_task(s for s in scored if s.system == system) for system, _ in passes}
     return Counts(len(scored), len(scored)), {
@@ -55,6 +59,7 @@ def evaluate(run: Run, attempt: Attempt, trained: Record | None = None) -> Balan
             }
             for task in config.tasks
         },
+        "policy": served,
         **canaries,
     }
 

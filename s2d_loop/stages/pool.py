@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from s2d_loop import pool as pool_rules
+from s2d_loop.evaluate.distil import RETIRED, retired_tasks
 from s2d_loop.known import KeyIndex, digest_keys
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.records import KEPT, RECORDED, Example, schema, source_of
@@ -21,25 +22,29 @@ def pool(run: Run, attempt: Attempt, curated: Record) -> Balance:
     earlier = [r for r in run.ledger.stages("pool") if r.iteration < attempt.iteration]
     names = list(run.config.tasks)
     known, tasks = KeyIndex(), [np.zeros(0, int)]
+    resting = retired_tasks(run.ledger.stages("gate"), attempt.iteration, run.config.gate.retire)
     for record in earlier:
         for each in run.ledger.tables(record, "examples", ["id", "task"]):
             known.add(digest_keys(each["id"].to_pylist()), np.arange(each.num_rows))
             tasks.append(_numbers(each["task"], names))
     num_old = sum(map(len, tasks))
     new: list[pa.Table] = []
-    added = 0
+    added = retired = 0
     with (
         run.progress.stage(attempt.iteration, "pool", curated.counts.out) as progress,
         attempt.writer("examples", schema(Example)) as examples,
     ):
         for each in run.ledger.tables(curated, "verdicts", pool_rules.NEEDED):
             kept = each.filter(pc.equal(each["reason"], KEPT))
+            rests = pc.is_in(pc.struct_field(kept["input"], "task"), pa.array(sorted(resting), pa.string()))
+            retired += pc.sum(rests).as_py() or 0
+            progress.advance(kept.num_rows)
+            kept = kept.filter(pc.invert(rests))
             made, inputs = pool_rules.new_examples(kept, iteration=attempt.iteration, known=known)
             examples.write(made)
             new.append(made)
             tasks.append(_numbers(made["task"], names))
             added += inputs
-            progress.advance(kept.num_rows)
             run.safe_point()
     task_of = np.concatenate(tasks)
     seed = run.config.run.seed + attempt.iteration
@@ -51,8 +56,8 @@ def pool(run: Run, attempt: Attempt, curated: Record) -> Balance:
         for each in pool_rules.gather(parts, places):
             training.write(each)
             lineage.append(each.select(_LINEAGE))
-    there = curated.counts.out - added
-    dropped = {pool_rules.DUPLICATE: there} if there else {}
+    there = {pool_rules.DUPLICATE: curated.counts.out - added - retired, RETIRED: retired}
+    dropped = {reason: count for reason, count in there.items() if count}
     attempt.write_text(
         "README.md",
         pool_rules.card(

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from s2d_loop.config import TriageConfig
+from s2d_loop.evaluate.distil import retired_tasks
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.plan import triage_plans
 from s2d_loop.records import Generation, Route, rows, schema
@@ -127,8 +128,8 @@ def _chosen(run: Run, claimed: Record, chosen: np.ndarray) -> Iterator[pa.Table]
             yield some
 
 
-def _retired(run: Run, iteration: int) -> frozenset[str]:  # noqa: ARG001
-    return frozenset()
+def _retired(run: Run, iteration: int) -> frozenset[str]:
+    return retired_tasks(run.ledger.stages("gate"), iteration, run.config.gate.retire)
 
 
 def _left_out(routes: Counter[str]) -> dict[str, int]:

@@ -14,7 +14,7 @@ LAYERS = [
     {"arrow", "errors", "records", "recorded", "clock", "paths", "plugins", "scaffold", "doctor"},
     {"config"},
     {"store", "object_store", "commits", "ledger", "weights"},
-    {"stop", "versions", "stacks", "logs"},
+    {"stop", "versions", "serving", "stacks", "logs"},
     {"watchdog"},
     {"system2", "tasks"},
     {"formats"},

@@ -1,0 +1,94 @@
+"""Says how the weights that were just evaluated should be served, task by task."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from s2d_loop.config import Config
+from s2d_loop.evaluate.at_k import votes_of
+from s2d_loop.evaluate.policy import as_facts, choose
+from s2d_loop.evaluate.suite import SYSTEM1, SYSTEM2, is_correct, is_right
+from s2d_loop.ledger import Attempt, Record
+from s2d_loop.plan import Plan, system2_plans
+from s2d_loop.records import Generation, HeldOut, Scored, VotedAt, rows, table
+from s2d_loop.stages.run import Run
+from s2d_loop.tasks.registry import load_task
+from s2d_loop.versions import in_service
+
+TABLE = "votes"
+
+
+def votes(config: Config, batch: Iterable[Generation], plans: Mapping[str, Plan]) -> list[VotedAt]:
+    """What fewer runs of the System 2 program than all would have answered, not judged yet."""
+    return [
+        each
+        for row in batch
+        for each in votes_of(
+            row,
+            plans[row.input.task].samples,
+            load_task(config.tasks[row.input.task].parser),
+            config.run.seed,
+        )
+    ]
+
+
+def judged(
+    config: Config, found: Iterable[VotedAt], items: Mapping[str, HeldOut], voted: Mapping[str, str]
+) -> list[VotedAt]:
+    """The same with `correct`."""
+    tasks = {name: load_task(task.parser) for name, task in config.tasks.items()}
+    return [
+        replace(
+            each,
+            correct=is_correct(each.answer, tasks[each.task], items[each.input_id], voted.get(each.input_id)),
+        )
+        for each in found
+    ]
+
+
+def policy(run: Run, attempt: Attempt, scored: Sequence[Scored], found: Sequence[VotedAt]) -> dict[str, Any]:
+    """How each task should be served; writes down what fewer votes gave, where there are several.
+
+    Args:
+        found: System 2's votes in this evaluation; where it was not asked, those of the version in service
+            count, or of the starting weights.
+    """
+    version = attempt.iteration
+    if any(each.votes > 1 for each in found):
+        attempt.write(TABLE, table(found, VotedAt))
+    if not found:
+        version, found = _measured(run, attempt.iteration)
+    return as_facts(
+        {
+            task: choose(
+                [s for s in scored if s.task == task and s.system == SYSTEM1],
+                [each for each in found if each.task == task],
+                run.config.serving,
+                samples=run.config.evaluate.system1_samples,
+                version=version,
+            )
+            for task in run.config.tasks
+        }
+    )
+
+
+def _measured(run: Run, iteration: int) -> tuple[int, list[VotedAt]]:
+    """System 2's votes where they were measured last, on the way to the version in service."""
+    for version in (in_service(run.ledger, iteration), 0):
+        record = run.ledger.stage(version, "evaluate")
+        assert record is not None, "the version in service was evaluated"
+        if found := _votes_in(run, record):
+            return version, found
+    raise AssertionError("System 2 of the starting weights was evaluated")
+
+
+def _votes_in(run: Run, record: Record) -> list[VotedAt]:
+    if run.ledger.holds(record, TABLE):
+        return list(rows(run.ledger.tables(record, TABLE), VotedAt))
+    plans = system2_plans(run.config)
+    scored = rows(run.ledger.tables(record, "scored"), Scored)
+    return [
+        VotedAt(s.input_id, s.task, plans[s.task].samples, s.answer, is_right(s), s.num_tokens)
+        for s in scored
+        if s.system == SYSTEM2
+    ]
