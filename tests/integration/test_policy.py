@@ -94,6 +94,23 @@ def test_the_task_that_never_improves_is_retired_and_trains_in_retries_only(run:
     assert claimed == {"letters": 90, "stubborn": 90}
 
 
+def test_system_2_is_spared_the_inputs_of_a_retired_task_but_for_the_audit(run: Path) -> None:
+    ledger = opened(run)
+    asked = {
+        r.iteration: r.facts["by_task"].get("stubborn", {}).get("inputs", 0)
+        for r in ledger.stages("generate")
+    }
+    assert [asked[i] for i in (1, 2, 5, 8)] == [10, 10, 10, 10]
+    resting = [i for i in asked if i not in (1, 2, 5, 8)]
+    for iteration in resting:
+        routed = ledger.stage(iteration, "triage")
+        assert routed is not None
+        assert routed.facts["by_task"]["stubborn"]["routes"].get("audit", 0) == asked[iteration]
+        assert routed.counts.dropped["retired"] == 10 - asked[iteration]
+    assert sum(asked[i] for i in resting) <= 15
+    assert all(ledger.stage(i, "generate").facts["by_task"]["letters"]["inputs"] == 10 for i in asked)  # type: ignore[union-attr]
+
+
 def test_the_other_task_goes_on_and_is_promoted(run: Path) -> None:
     ledger = opened(run)
     last = ledger.stages("evaluate")[-1].facts["by_task"]["letters"]["system1"]["accuracy"]
