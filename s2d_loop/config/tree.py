@@ -510,7 +510,7 @@ class GateConfig(Tree):
 
 
 class ServingConfig(Tree):
-    """Which system should answer a task's inputs: System 1, unless it may be worse."""
+    """Which system should answer a task's inputs: System 1, unless it may be worse (docs/operations.md)."""
 
     margin: Share = 0.05
     """System 1 serves a task when it is shown to be no further below System 2 than this."""

@@ -49,7 +49,7 @@ def _retired(
     new = pooled.facts["by_task"]
     now = {
         task: distil.evidence(first[task], second[task], candidate[task], new.get(task, 0))
-        for task in run.config.tasks
+        for task in second  # empty where System 2 is never evaluated: nothing is known of a gap then
     }
     gates = [(r.iteration, r.facts) for r in run.ledger.stages("gate") if r.iteration < attempt.iteration]
     return now, *distil.retire(gates, now, attempt.iteration, run.config.gate.retire)

@@ -49,6 +49,8 @@ def judged(
 def policy(run: Run, attempt: Attempt, scored: Sequence[Scored], found: Sequence[VotedAt]) -> dict[str, Any]:
     """How each task should be served; writes down what fewer votes gave, where there are several.
 
+    Empty where System 2 is never evaluated: there is nothing to choose by.
+
     Args:
         found: System 2's votes in this evaluation; where it was not asked, those of the version in service
             count, or of the starting weights.
@@ -58,6 +60,8 @@ def policy(run: Run, attempt: Attempt, scored: Sequence[Scored], found: Sequence
         attempt.write(TABLE, table(found, VotedAt))
     if not found:
         version, found = _measured(run, attempt.iteration)
+    if not found:
+        return {}
     return as_facts(
         {
             task: choose(
@@ -73,13 +77,12 @@ def policy(run: Run, attempt: Attempt, scored: Sequence[Scored], found: Sequence
 
 
 def _measured(run: Run, iteration: int) -> tuple[int, list[VotedAt]]:
-    """System 2's votes where they were measured last, on the way to the version in service."""
+    """System 2's votes of the version in service, else of the starting weights; none before these are committed."""
     for version in (in_service(run.ledger, iteration), 0):
         record = run.ledger.stage(version, "evaluate")
-        assert record is not None, "the version in service was evaluated"
-        if found := _votes_in(run, record):
+        if record is not None and (found := _votes_in(run, record)):
             return version, found
-    raise AssertionError("System 2 of the starting weights was evaluated")
+    return 0, []
 
 
 def _votes_in(run: Run, record: Record) -> list[VotedAt]:
