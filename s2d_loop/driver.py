@@ -16,6 +16,7 @@ from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config, SourceConfig, difference, resolved_yaml
 from s2d_loop.dataflow import Dataflow, RayDataflow
 from s2d_loop.errors import BadInputError, ExitCode
+from s2d_loop.evaluate.references import references
 from s2d_loop.evaluate.suite import SYSTEM1, figures
 from s2d_loop.ledger import Ledger
 from s2d_loop.loop import run_loop
@@ -170,7 +171,7 @@ def evaluate_model(
         progress.run_started(model, 0)
         items = {each.input.id: each for each in read_heldout(config.tasks[task].heldout, task)}
         said = measure(engines, config, items, system, progress)
-        return figures(score_batch(config, system, said, items, {}))
+        return figures(score_batch(config, system, said, references(items.values())))
 
 
 @contextlib.contextmanager

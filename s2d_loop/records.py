@@ -254,8 +254,8 @@ KEPT = "kept"
 class Scored:
     """One answer to one held-out input.
 
-    `correct` compares with the reference; where there is none, with the answer that System 2 gave on
-    the starting weights, and it is null where that is missing too.
+    `correct` compares with the reference; where there is none, with what people say (`s2d review`), else
+    with the answer that System 2 gave on the starting weights.  It is null where all are missing.
     """
 
     input_id: str

@@ -4,6 +4,7 @@ from s2d_loop.doctor.chain import read_ledger, record_path
 from s2d_loop.doctor.cursors import check_cursors
 from s2d_loop.doctor.files import check_files
 from s2d_loop.doctor.findings import Checkup
+from s2d_loop.doctor.labels import check_labels
 from s2d_loop.doctor.lineage import check_rows
 from s2d_loop.doctor.root import Root, open_root, read
 from s2d_loop.doctor.rows import Rows
@@ -48,5 +49,6 @@ def _once(root: Root) -> tuple[Checkup, int]:
     finally:
         rows.close()
     check_weights(checkup, root, story)
+    check_labels(checkup, root, story)
     check_strays(checkup, root, story)
     return checkup, len(story.entries)

@@ -6,10 +6,12 @@ from collections import Counter
 from s2d_loop.doctor.chain import Entry
 from s2d_loop.doctor.files import WEIGHTS, folder_of
 from s2d_loop.doctor.findings import ALTERED, Check, Checkup
+from s2d_loop.doctor.labels import LABEL
 from s2d_loop.doctor.root import Root
 from s2d_loop.doctor.story import Story
 
 _LEDGER = re.compile(r"ledger/(\d{8}\.json|\.\d{8}\.json\..*)")
+_LABELS = re.compile(rf"{LABEL.pattern}|labels/[^/]+/\.\d{{8}}\.json\..*")
 _FOR_PEOPLE = ("config.yaml", "report.html", "logs/", "serving/")
 _BESIDE_TABLES = ("README.md",)
 _BESIDE_WEIGHTS = ("README.md", "TRAINING.json")
@@ -50,6 +52,10 @@ def _stray(check: Check, path: str, folders: dict[str, bool]) -> str:
         if not _LEDGER.fullmatch(path):
             check.found(path, "is no record, but lies in the ledger", "remove it")
         return "ledger"
+    if path.startswith("labels/"):
+        if not _LABELS.fullmatch(path):
+            check.found(path, "is no label, but lies among them", "remove it")
+        return "labels"
     if path.startswith(_FOR_PEOPLE):
         return "for people"
     committed = next((folder for folder in _above(path) if folder in folders), None)

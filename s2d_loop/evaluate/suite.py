@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from s2d_loop.config import TaskConfig
 from s2d_loop.curate.vote import decide
 from s2d_loop.evaluate.metrics import wilson
+from s2d_loop.evaluate.references import Reference, is_correct
 from s2d_loop.records import Generation, HeldOut, Scored
 from s2d_loop.tasks.base import Task
 
@@ -28,15 +29,11 @@ def score(
     task: Task,
     config: TaskConfig,
     seed: int,
-    heldout: HeldOut,
-    voted: str | None,
+    reference: Reference | None,
 ) -> Scored:
     """One held-out input's answer against its reference.
 
     Several samples are voted on by the task's own rule; one is taken as it is.
-
-    Args:
-        voted: the answer that stands in for a missing reference.
     """
     finished = [sample for sample in generation.samples if sample.finished]
     if len(generation.samples) == 1:
@@ -49,17 +46,10 @@ def score(
         task=generation.input.task,
         system=system,
         answer=answer,
-        correct=is_correct(answer, task, heldout, voted),
+        correct=is_correct(answer, reference, task),
         text=generation.samples[0].text if generation.samples else "",
         num_tokens=generation.num_tokens,
     )
-
-
-def is_correct(answer: str | None, task: Task, heldout: HeldOut, voted: str | None) -> bool | None:
-    """By the reference, or by the answer that stands in for it; None without either."""
-    if heldout.reference is not None:
-        return task.score(answer, heldout.reference)
-    return None if voted is None else answer == voted
 
 
 def is_right(each: Scored) -> bool:

@@ -14,6 +14,7 @@ from s2d_loop.config import Config
 from s2d_loop.evaluate.at_k import tokens_at, vote_at
 from s2d_loop.evaluate.judges import Agreement, Judged, Ruling, agreement, agreement_by_category, ruling
 from s2d_loop.evaluate.metrics import wilson
+from s2d_loop.evaluate.references import references
 from s2d_loop.evaluate.suite import by_category
 from s2d_loop.formats.sycophancy import BIASED
 from s2d_loop.records import Generation, HeldOut, Scored
@@ -51,7 +52,7 @@ class Measurement:
 
     @cached_property
     def scored(self) -> list[Scored]:
-        return score_batch(self.config, self.system, self.said, self.items, {})
+        return score_batch(self.config, self.system, self.said, references(self.items.values()))
 
     def columns(self, kind: Kind) -> dict[str, Figure]:
         """Every column of a row."""

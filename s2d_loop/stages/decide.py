@@ -6,11 +6,12 @@ from dataclasses import asdict
 from s2d_loop.evaluate import distil
 from s2d_loop.evaluate.canaries import SetDecision, by_set, judge_canaries, with_canaries
 from s2d_loop.evaluate.gate import judge
-from s2d_loop.evaluate.suite import SYSTEM1, SYSTEM2, by_task
+from s2d_loop.evaluate.references import Reference
+from s2d_loop.evaluate.suite import SYSTEM1, SYSTEM2
 from s2d_loop.ledger import Attempt, Counts, Record
-from s2d_loop.records import Scored, rows
+from s2d_loop.records import Scored
 from s2d_loop.stages.canaries import asked_of
-from s2d_loop.stages.evaluate import promoted_evaluation
+from s2d_loop.stages.evaluate import answers, promoted_evaluation, references_of
 from s2d_loop.stages.run import Balance, Run
 
 
@@ -18,11 +19,12 @@ def gate(run: Run, attempt: Attempt, evaluated: Record) -> Balance:
     """Compare the candidate's System 1 with the promoted one, on the same inputs."""
     current = promoted_evaluation(run, attempt.iteration)
     assert current is not None, "the promoted weights were evaluated"
-    candidate = _answers(run, evaluated, SYSTEM1)
-    facts = asdict(judge(candidate, _answers(run, current, SYSTEM1), run.config.gate.margin))
+    known = references_of(run, evaluated)
+    candidate, served = (answers(run, record, SYSTEM1, known) for record in (evaluated, current))
+    facts = asdict(judge(candidate, served, run.config.gate.margin))
     if run.config.canaries:
         facts = with_canaries(facts, _canaries(run, evaluated, current))
-    facts = distil.with_retired(facts, *_retired(run, attempt, candidate))
+    facts = distil.with_retired(facts, *_retired(run, attempt, candidate, known))
     run.progress.note(facts["sentence"])
     return Counts(0, 0), facts
 
@@ -34,18 +36,17 @@ def _canaries(run: Run, evaluated: Record, current: Record) -> dict[str, SetDeci
     return judge_canaries(candidate, served, first, run.config.canaries)
 
 
-def _answers(run: Run, record: Record, system: str) -> Mapping[str, list[Scored]]:
-    return by_task(s for s in rows(run.ledger.tables(record, "scored"), Scored) if s.system == system)
-
-
 def _retired(
-    run: Run, attempt: Attempt, candidate: Mapping[str, list[Scored]]
+    run: Run,
+    attempt: Attempt,
+    candidate: Mapping[str, list[Scored]],
+    known: Mapping[str, Reference],
 ) -> tuple[dict[str, distil.Evidence], list[distil.Retired], list[str]]:
     """What this round shows of each task, those that rest from now on, and the news of it."""
     start, pooled = run.ledger.stage(0, "evaluate"), run.ledger.stage(attempt.iteration, "pool")
     assert start is not None, "the starting weights were evaluated"
     assert pooled is not None, "the candidate was trained"
-    first, second = (_answers(run, start, system) for system in (SYSTEM1, SYSTEM2))
+    first, second = (answers(run, start, system, known) for system in (SYSTEM1, SYSTEM2))
     new = pooled.facts["by_task"]
     now = {
         task: distil.evidence(first[task], second[task], candidate[task], new.get(task, 0))

@@ -11,6 +11,7 @@ import pytest
 from s2d_loop.clock import SystemClock
 from s2d_loop.doctor import NotThereError, as_json, as_text, examine
 from s2d_loop.doctor.root import Local
+from s2d_loop.labels import read_labels
 from s2d_loop.ledger import Ledger
 from s2d_loop.operate.rollback import roll_back
 from s2d_loop.store import LocalStore
@@ -30,6 +31,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = (folder / "stream.jsonl").read_text().splitlines()
     (folder / "stream.jsonl").write_text("\n".join([*lines[:40], "not json", *again, *lines[40:]]) + "\n")
     finished(letters_config(folder, run__iterations=3))
+    labels = read_labels(LocalStore(str(folder / "run")))
+    labels.append("ada", input_id="stream:stream.jsonl#0", task="letters", said="unsure", time="")
     return folder / "run"
 
 
