@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,8 @@ from s2d_loop.triage.routes import (
     LEFT_OUT,
     NOT_ASKED,
     Rule,
-    audited,
     commonest,
+    draws,
     route,
 )
 from s2d_loop.triage.standing import Standing, standing
@@ -43,7 +43,8 @@ def triage(run: Run, attempt: Attempt, claimed: Record) -> Balance:
     known = {task: standing(run.ledger, config, rules, task, iteration) for task in config.tasks}
     columns = pa.concat_tables(run.ledger.tables(claimed, "inputs", ["id", "task"]))
     ids, tasks = columns["id"].to_pylist(), np.asarray(columns["task"])
-    audit = audited(ids, rules.audit_share, config.run.seed)
+    drawn = draws(ids, config.run.seed)
+    audit = drawn < rules.audit_share
     said = _Said(len(ids))
     if config.triage is not None:
         _ask(run, attempt, claimed, rules, audit | ~np.isin(tasks, list(retired)), said)
@@ -51,25 +52,17 @@ def triage(run: Run, attempt: Attempt, claimed: Record) -> Balance:
         tasks,
         said.agreeing,
         audit,
-        ids,
+        drawn,
         {
             task: Rule(each.calibration.threshold, task in retired, each.tokens, each.gain)
             for task, each in known.items()
         },
         rules.tokens,
     )
-    asked = said.agreeing != NOT_ASKED
-    scores = pa.array(said.agreeing / rules.samples, mask=~asked)
-    attempt.write(
-        "routes",
-        pa.Table.from_arrays(
-            [columns["id"], columns["task"], scores, pa.array(said.answers, pa.string()), pa.array(routes)],
-            schema=schema(Route),
-        ),
-    )
+    attempt.write("routes", _table(columns, said, routes, rules.samples))
     total = Counter(routes.tolist())
     by_task = {
-        task: _facts(each, Counter(routes[tasks == task].tolist()), said.tokens[task], rules)
+        task: _facts(each, Counter(routes[tasks == task].tolist()), said.tokens[task], config.triage)
         for task, each in known.items()
     }
     for task, facts in by_task.items():
@@ -83,18 +76,13 @@ def triage(run: Run, attempt: Attempt, claimed: Record) -> Balance:
     }
 
 
-@dataclass(slots=True)
 class _Said:
-    """System 1's commonest answer to each input, and how many samples gave it."""
-
-    agreeing: np.ndarray
-    answers: list[str | None]
-    tokens: Counter[str]
+    """System 1's commonest answer to each input, how many samples gave it, and the tokens of each task."""
 
     def __init__(self, inputs: int) -> None:
         self.agreeing = np.full(inputs, NOT_ASKED)
-        self.answers = [None] * inputs
-        self.tokens = Counter()
+        self.answers: list[str | None] = [None] * inputs
+        self.tokens: Counter[str] = Counter()
 
 
 def _ask(
@@ -103,11 +91,14 @@ def _ask(
     """Let the System 1 in service answer the chosen inputs."""
     tasks = {name: load_task(task.parser) for name, task in run.config.tasks.items()}
     places = np.flatnonzero(chosen)
+    if not len(places):
+        return
     serve(run, run.weights(attempt.iteration))
     done = 0
     with run.progress.stage(attempt.iteration, "triage", len(places)) as progress:
         for batch in generated(run, _chosen(run, claimed, chosen), triage_plans(run.config, rules)):
-            for place, row in zip(places[done:], rows(batch, Generation), strict=False):
+            batch_places = places[done : done + batch.num_rows]
+            for place, row in zip(batch_places, rows(batch, Generation), strict=True):
                 parse = tasks[row.input.task].parse
                 answers = [parse(each.text) if each.finished else None for each in row.samples]
                 # An input that failed has no samples: System 2 will be asked, and says why.
@@ -117,6 +108,14 @@ def _ask(
             progress.advance(batch.num_rows)
             run.safe_point()
     assert done == len(places), "a row for each input"
+
+
+def _table(inputs: pa.Table, said: _Said, routes: np.ndarray, samples: int) -> pa.Table:
+    """Rows of `Route`, in the order of the inputs."""
+    scores = pa.array(said.agreeing / samples, mask=said.agreeing == NOT_ASKED)
+    answers = pa.array(said.answers, pa.string())
+    columns = [inputs["id"], inputs["task"], scores, answers, pa.array(routes)]
+    return pa.Table.from_arrays(columns, schema=schema(Route))
 
 
 def _chosen(run: Run, claimed: Record, chosen: np.ndarray) -> Iterator[pa.Table]:
@@ -136,7 +135,7 @@ def _left_out(routes: Counter[str]) -> dict[str, int]:
     return {name: routes[name] for name in LEFT_OUT if routes[name]}
 
 
-def _facts(known: Standing, routes: Counter[str], tokens: int, rules: TriageConfig) -> dict[str, Any]:
+def _facts(known: Standing, routes: Counter[str], tokens: int, rules: TriageConfig | None) -> dict[str, Any]:
     """One task's figures; what was saved is by System 2's mean for an input."""
     saved = sum(_left_out(routes).values())
     threshold = known.calibration.threshold

@@ -71,11 +71,12 @@ def audit(
             [int((agreeing == level).sum()), int(misses[agreeing == level].sum())]
             for level in range(rules.samples + 1)
         ]
-        found[task] = _audit("audit" if left_out else "all", pairs, facts["threshold"], task, rules)
+        found[task] = judge("audit" if left_out else "all", pairs, facts["threshold"], task, rules)
     return found
 
 
-def _audit(of: str, pairs: list[list[int]], threshold: int | None, task: str, rules: TriageConfig) -> Audit:
+def judge(of: str, pairs: list[list[int]], threshold: int | None, task: str, rules: TriageConfig) -> Audit:
+    """What one round's pairs say of the threshold that it had."""
     found = rate(pairs, len(pairs) if threshold is None else threshold, rules.confidence)
     drift = threshold is not None and drifted(found, rules.miss_rate)
     return Audit(

@@ -35,10 +35,10 @@ class Rule:
     gain: float | None
 
 
-def audited(ids: Iterable[str], share: float, seed: int) -> np.ndarray:
-    """Which inputs are audited: a share of them, by a hash that neither order nor score has a part in."""
-    drawn = (int(digest(str(seed), name, AUDIT)[:13], 16) for name in ids)
-    return np.fromiter((number < share * 16**13 for number in drawn), bool)
+def draws(ids: Iterable[str], seed: int) -> np.ndarray:
+    """A number from 0 to 1 for each input, by a hash of its id.  Those below the audit share are audited."""
+    # 52 bits: a float holds each of them.
+    return np.fromiter((int(digest(str(seed), name, AUDIT)[:13], 16) / 16**13 for name in ids), float)
 
 
 def commonest(answers: Sequence[str | None]) -> tuple[int, str | None]:
@@ -54,7 +54,7 @@ def route(
     tasks: np.ndarray,
     agreeing: np.ndarray,
     audit: np.ndarray,
-    order: Sequence[str],
+    order: np.ndarray,
     rules: Mapping[str, Rule],
     budget: float | None,
 ) -> np.ndarray:

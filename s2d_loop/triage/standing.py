@@ -3,7 +3,7 @@
 All of it is read from facts, so it stays known after tables were swept.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +35,7 @@ class Standing:
 
 def standing(ledger: Ledger, config: Config, rules: TriageConfig, task: str, iteration: int) -> Standing:
     """What the rounds before this one tell of a task."""
-    audits = dict(_audits(ledger, rules, task, iteration))
-    drift = max((number for number, each in audits.items() if each["drift"]), default=None)
-    if drift is not None:
-        # What was learned of other inputs, or of another System 1, says nothing of these.
-        audits = {number: each for number, each in audits.items() if number >= drift}
+    audits, drift = still_counting(dict(_audits(ledger, rules, task, iteration)))
     pairs = added([each["pairs"] for each in audits.values()])
     tokens, calls = _cost(ledger, config, rules, task, iteration)
     return Standing(
@@ -50,6 +46,13 @@ def standing(ledger: Ledger, config: Config, rules: TriageConfig, task: str, ite
         calls=calls,
         gain=_gain(ledger, config, task, iteration, pairs, tokens),
     )
+
+
+def still_counting(audits: Mapping[int, Audit]) -> tuple[dict[int, Audit], int | None]:
+    """The audits, by round, since the last that found drift, and its round."""
+    drift = max((number for number, each in audits.items() if each["drift"]), default=None)
+    # What was learned of other inputs, or of another System 1, says nothing of these.
+    return {number: each for number, each in audits.items() if number >= (drift or 0)}, drift
 
 
 def _audits(ledger: Ledger, rules: TriageConfig, task: str, iteration: int) -> Iterator[tuple[int, Audit]]:

@@ -15,10 +15,10 @@ _ROUTES = {
 }
 
 
-def sentence(known: Standing, routes: Counter[str], rules: TriageConfig) -> str:
-    """Where the inputs of a task went, and why."""
-    parts = [f"{routes[name]} {said}" for name, said in _ROUTES.items() if routes[name]]
-    return f"{', '.join(parts)}. {_why(known, rules)}"
+def sentence(known: Standing, routes: Counter[str], rules: TriageConfig | None) -> str:
+    """Where the inputs of a task went, and why; without rules nothing can be skipped."""
+    where = ", ".join(f"{routes[name]} {said}" for name, said in _ROUTES.items() if routes[name]) + "."
+    return where if rules is None or routes[RETIRED] else f"{where} {_why(known, rules)}"
 
 
 def _why(known: Standing, rules: TriageConfig) -> str:
