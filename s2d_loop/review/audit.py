@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 
 from s2d_loop.evaluate.references import majority, review_says
 from s2d_loop.labels import Standing
-from s2d_loop.ledger import Ledger
+from s2d_loop.ledger import Ledger, Record
 from s2d_loop.records import Generation, Input, Verdict, digest, rows
 from s2d_loop.tasks.base import Task
+from s2d_loop.triage.routes import AUDIT
 
 SAMPLED = 20
 """Inputs of a task and round that are sampled: an hour's work over three tasks and rounds, some +-20 points."""
@@ -49,15 +50,26 @@ def rounds(ledger: Ledger) -> list[int]:
 
 
 def sample(ledger: Ledger, iteration: int) -> set[str]:
-    """The ids of a random sample of each task, the same for every rater."""
+    """The ids of a random sample of each task, the same for every rater.
+
+    Where a round was triaged it is drawn from the audit share: System 2 answers the others because they are hard.
+    """
     found: dict[str, list[str]] = {}
-    generated = ledger.stage(iteration, "generate")
+    generated, triaged = ledger.stage(iteration, "generate"), ledger.stage(iteration, "triage")
     assert generated is not None
+    audit = None if triaged is None else _audit_share(ledger, triaged)
     for table in ledger.tables(generated, "generations", ["input.id", "input.task", "samples", "direct"]):
         both = pc.and_(_any(table["samples"]), _any(table["direct"]))
         for x in table.filter(both)["input"].to_pylist():
+            if audit is not None and x["id"] not in audit:
+                continue
             found.setdefault(x["task"], []).append(x["id"])
     return {name for names in found.values() for name in nsmallest(SAMPLED, names, key=shuffled)}
+
+
+def _audit_share(ledger: Ledger, triaged: Record) -> set[str]:
+    tables = ledger.tables(triaged, "routes", ["input_id", "route"])
+    return {name for t in tables for name in t.filter(pc.equal(t["route"], AUDIT))["input_id"].to_pylist()}
 
 
 def shuffled(input_id: str) -> str:

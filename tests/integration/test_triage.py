@@ -21,8 +21,9 @@ from s2d_loop.records import Example, Generation, Input, Reply, Request, Route, 
 from s2d_loop.report import charts, history
 from s2d_loop.report.status import status
 from s2d_loop.report.view import RunView
+from s2d_loop.review.audit import sample
 from s2d_loop.store import LocalStore
-from s2d_loop.triage.routes import ANSWERED
+from s2d_loop.triage.routes import ANSWERED, AUDIT
 from s2d_loop.triage.standing import standing
 from tests.support.runs import begun
 from tests.support.scripted import (
@@ -122,6 +123,12 @@ def test_a_stream_that_changes_is_noticed_in_the_round_it_changes_in(ledger: Led
     generated = ledger.stage(6, "generate")
     assert generated is not None
     assert generated.counts.out == INPUTS
+
+
+def test_people_label_a_sample_of_the_audit_share(ledger: Ledger) -> None:
+    audited = {each.input_id for each in routes(ledger, 4) if each.route == AUDIT}
+    assert sample(ledger, 4)
+    assert sample(ledger, 4) <= audited
 
 
 def test_nothing_is_lost_and_nothing_answered_twice(ledger: Ledger) -> None:
