@@ -19,16 +19,19 @@ Kind = Literal[
     "lease",
     "stage",
     "checkpoint",
+    "trial",
     "finished",
     "forget",
     "rollback",
+    "release",
     "swept",
     "stopped",
     "stalled",
 ]
 """`run` holds the configuration, `lease` begins a driver, `stage` commits a stage's tables, `checkpoint`
-names one of a training under way by its digest, `finished` ends a run.  `forget` and `rollback` are an operator's; their `void` lists the numbers of the records
-that no longer count.  `swept` names the `paths` that are removed after it.  `stopped` and `stalled` say
+names one of a training under way by its digest, `trial` commits what was measured of weights that stage
+`attribute` trained without one source, `finished` ends a run.  `forget` and `rollback` are an operator's; their
+`void` lists the numbers of the records that no longer count.  `release` is too: it lifts a quarantine.  `swept` names the `paths` that are removed after it.  `stopped` and `stalled` say
 why a driver left.
 """
 

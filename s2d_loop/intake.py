@@ -6,18 +6,19 @@ a source replays what the others had delivered.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import pyarrow as pa
 
 from s2d_loop.config import Config
-from s2d_loop.records import Dropped, Input, Reject, table
+from s2d_loop.records import Dropped, Input, Reject, source_of, table
 from s2d_loop.sources import Cursor, Delivery, Source, fold
 
 HELD_OUT = "matches_heldout"
 CANARY = "matches_canary"
+QUARANTINED = "quarantined"
 UNREADABLE = "unreadable"
 
 ROWS_PER_READ = 8192
@@ -88,6 +89,23 @@ class NeverTrain:
     def end(self, claimed: pa.Table) -> None: ...
 
 
+class Quarantine:
+    """Sources that a hold was traced to: none of their inputs is claimed."""
+
+    def __init__(self, sources: Collection[str]) -> None:
+        self._sources = sources
+
+    def begin(self, inputs: pa.Table) -> None:
+        self._barred = [source_of(each) in self._sources for each in inputs["id"].to_pylist()]
+
+    def match(self, row: int) -> tuple[str, str] | None:
+        return (QUARANTINED, "") if self._barred[row] else None
+
+    def claim(self, row: int, number: int) -> None: ...
+
+    def end(self, claimed: pa.Table) -> None: ...
+
+
 def claim(
     config: Config,
     sources: Iterable[Source],
@@ -96,6 +114,8 @@ def claim(
     claimed: int,
 ) -> Iterator[Outcomes]:
     """Take up to `run.inputs_per_iteration` new inputs of each task, read by read.
+
+    Of a source under quarantine as many are read, and dropped, as it could have given.
 
     Args:
         cursors: where each source, by name, stood after the last committed round.
@@ -106,14 +126,16 @@ def claim(
     place = 0
     for source in sources:
         cursor = cursors.get(source.name, {})
-        while (room := config.run.inputs_per_iteration - max(taken[task] for task in source.tasks)) > 0:
-            delivery = source.read(cursor, min(room, ROWS_PER_READ))
+        room = config.run.inputs_per_iteration
+        while (left := room - max(taken[task] for task in source.tasks)) > 0:
+            delivery = source.read(cursor, min(left, ROWS_PER_READ))
             found = _sort_out(source.name, delivery, place, tests, claimed)
             yield found
             taken += found.by_task
             claimed += found.inputs.num_rows
             place += found.rows
             cursor = fold([cursor, delivery.cursor])
+            room -= found.reasons[QUARANTINED]
             if delivery.exhausted:
                 break
 

@@ -1,4 +1,5 @@
-"""The loop: source -> intake -> (triage) -> generate -> curate -> pool -> train -> evaluate -> gate -> promote.
+"""The loop: source -> intake -> (triage) -> generate -> curate -> pool -> train -> evaluate -> gate
+-> promote, or attribute where it held.
 
 This is the only place that knows the order.  `commit` makes a stage happen once: a rerun of the same
 command finds its record in the ledger and goes on behind it.
@@ -11,7 +12,7 @@ from typing import Any
 
 from s2d_loop import logs, retention, stages
 from s2d_loop.errors import ExitCode
-from s2d_loop.evaluate.gate import PROMOTE
+from s2d_loop.evaluate.gate import HOLD, PROMOTE
 from s2d_loop.ledger import Record
 from s2d_loop.retention import tidy
 from s2d_loop.room import require_room
@@ -56,6 +57,8 @@ def run_loop(run: Run) -> ExitCode:
         if decided.facts["decision"] == PROMOTE:
             commit(run, iteration, "promote", stages.promote, trained)
             publish(run.ledger)
+        elif decided.facts["decision"] == HOLD and run.config.gate.attribute:
+            commit(run, iteration, "attribute", stages.attribute, pooled, decided)
     last = run.ledger.stages("gate")
     held = bool(last) and last[-1].facts["decision"] != PROMOTE
     if not run.ledger.last("finished"):

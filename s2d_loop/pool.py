@@ -6,6 +6,7 @@ share of older ones.  Both are in TRL's prompt-completion form, so other trainer
 """
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -104,6 +105,38 @@ def training_rows(tasks: np.ndarray, num_old: int, config: PoolConfig, seed: int
     chosen = np.concatenate(drawn)
     shuffled: np.ndarray = chosen[rng.sample(range(len(chosen)), len(chosen))]
     return shuffled
+
+
+def within_shares(
+    places: np.ndarray, sources: np.ndarray, shares: Mapping[str, float], seed: int
+) -> np.ndarray:
+    """The most of `places`, in their order, in which no source has more than its share.
+
+    Args:
+        sources: the source of each place.
+        shares: the largest share of some sources; what is over it goes at random.
+    """
+    sizes = allowed(Counter(sources.tolist()), shares)
+    rng = random.Random(seed)
+    keep = np.ones(len(places), bool)
+    for source, size in sizes.items():
+        mine = np.flatnonzero(sources == source)
+        keep[rng.sample(mine.tolist(), len(mine) - size)] = False
+    kept: np.ndarray = places[keep]
+    return kept
+
+
+def allowed(sizes: Mapping[str, int], shares: Mapping[str, float]) -> dict[str, int]:
+    """The largest sizes, none above those given, in which no source has more than its share of them all.
+
+    Less of one source is less of them all, which may be too much of another then: so again, until it fits.
+    """
+    found: dict[str, int] = dict(sizes)
+    before: dict[str, int] = {}
+    while found != before:
+        before, total = found, sum(found.values())
+        found = {name: min(size, int(shares.get(name, 1) * total + 1e-9)) for name, size in before.items()}
+    return found
 
 
 def _draw(

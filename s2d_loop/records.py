@@ -329,7 +329,7 @@ class Dropped:
 
     `place` counts what a round was delivered, from 0: the places that neither a dropped input nor a
     reject has are those of the claimed inputs, in order.  `same_as` is the id of the input, claimed or
-    held out, that stands against it.
+    held out, that stands against it; empty where its source is under quarantine.
     """
 
     place: int

@@ -54,7 +54,7 @@ class _Kept:
 
     def __init__(self, ledger: Ledger, keep: RetentionConfig, traces: KeepTraces) -> None:
         self._ledger, self._keep, self._traces = ledger, keep, traces
-        self._stages = [record for record in ledger.live if record.kind == "stage"]
+        self._stages = [record for record in ledger.live if record.kind in ("stage", "trial")]
         self._current = max((record.iteration for record in self._stages), default=0)
         self._versions = kept_versions(ledger, keep)
 
@@ -78,7 +78,12 @@ class _Kept:
                 return age >= keep.traces or (curated and self._traces != "all")
             case "curate", "traces":
                 return age >= keep.traces
-            case ("triage", "routes") | ("generate", "generations") | ("curate" | "probe", "verdicts"):
+            case (
+                ("triage", "routes")
+                | ("generate", "generations")
+                | ("curate" | "probe", "verdicts")
+                | ("attribute", _)
+            ):
                 return age >= keep.rounds
             case "evaluate", "scored" | "canaries":
                 # The gate compares candidates with the version in service, answer by answer.

@@ -74,7 +74,7 @@ def _needs(run: Run, stage: str, inputs: tuple[Any, ...]) -> Iterator[tuple[Path
     root = run.ledger.store.local_path("data")
     if root is not None:
         yield Path(root), _MARGIN * _tables_of(run, stage, inputs)
-    if stage != "train":
+    if stage not in ("train", "attribute"):
         return
     start = Path(run.start.path)
     export = sum(file.stat().st_size for file in start.rglob("*") if file.is_file())

@@ -187,3 +187,17 @@ def forget(
     typer.echo(json.dumps(found.to_json()) if as_json else found.text())
     if not dry_run and not as_json:
         typer.echo(f"Forgotten. Take {source} out of the configuration, and run `s2d run` again.")
+
+
+@app.command()
+def release(
+    run: RunDir,
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A source under quarantine.")],
+) -> None:
+    """Lift the quarantine of a source, which the gate had traced a hold to.
+
+    A driver of this run that is alive loses its lease and exits 5: start `s2d run` again.
+    """
+    from s2d_loop.operate import release as lifting
+
+    typer.echo(visible(lifting.release(open_ledger(run), source)))

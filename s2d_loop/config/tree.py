@@ -115,6 +115,8 @@ class SourceConfig(Tree):
     """How long a service that doesn't answer is tried before the run stops."""
     limit: PositiveInt | None = None
     """Take at most this many rows over the run's life."""
+    max_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Its rows are at most this share of those that a round trains on; the others wait in the pool."""
 
     @model_validator(mode="after")
     def _one_way_to_ask(self) -> "SourceConfig":
@@ -507,6 +509,18 @@ class GateConfig(Tree):
     margin: Share = 0.02
     """How much worse than the promoted System 1 a task may measure and still be promoted."""
     retire: RetireConfig = RetireConfig()
+    attribute: Count = 0
+    """After a hold: how many trainings may be spent on finding the source that caused it, each without the new
+    rows of one source; 0 looks for none."""
+
+    @model_validator(mode="after")
+    def _something_to_compare(self) -> "GateConfig":
+        if self.attribute == 1:
+            raise ValueError(
+                "attribute: with one training nobody is named, since it takes another source whose absence "
+                "leaves the hold: give 2 or more, or 0"
+            )
+        return self
 
 
 class ServingConfig(Tree):
@@ -592,6 +606,9 @@ def misfits(
     """
     yield from _wrong_feeds(tasks, sources)
     yield from _doubled_names(sources)
+    shares = [1.0 if each is None else each.max_share or 1.0 for each in sources]
+    if sum(shares) < 1:
+        yield "sources.0.max_share: all sources together may give less than a whole round: raise one"
     if engine is not None and engine.max_model_len is not None:
         yield from _answers_too_long(tasks, engine.max_model_len)
 

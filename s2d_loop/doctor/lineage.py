@@ -153,6 +153,25 @@ PROMISES = (
             ),
         ),
     ),
+    Promise(
+        "nothing of sources under quarantine trains",
+        "stages of sources under quarantine",
+        "quarantined",
+        (
+            Question(
+                "intake",
+                "inputs are of a source under quarantine",
+                """SELECT c.round, c.id FROM quarantined q
+                JOIN claimed c ON c.round = q.round AND instr(c.id, q.source || ':') = 1 WHERE q.stage = 'intake'""",
+            ),
+            Question(
+                "pool",
+                "rows to train on are of a source under quarantine",
+                """SELECT t.round, e.input FROM quarantined q JOIN trained t ON t.round = q.round
+                JOIN example e ON e.id = t.id AND instr(e.input, q.source || ':') = 1 WHERE q.stage = 'pool'""",
+            ),
+        ),
+    ),
     _one_outcome("triage", "routed", "claimed"),
     _one_outcome("generate", "generated", "asked"),
     _one_outcome("curate", "verdict", "generated"),

@@ -30,6 +30,7 @@ CREATE TABLE there (name, round);
 CREATE TABLE teacher (round, weights);
 CREATE TABLE delivered (round, at, first, last);
 CREATE TABLE forgotten (source);
+CREATE TABLE quarantined (stage, round, source);
 CREATE TABLE counted (stage, round, reason, number);
 """
 _WIDTHS = {line.split()[2]: line.count(",") + 1 for line in _TABLES.strip().splitlines()}
@@ -86,6 +87,11 @@ class Rows:
         self._insert("teacher", teachers)
         gone = {e.facts["source"] for e in self._story.entries if e.kind == "forget"}
         self._insert("forgotten", ((source,) for source in gone))
+        barred = self._story.quarantined()
+        for stage in ("intake", "pool"):
+            for entry in self._story.all(stage):
+                held = ((stage, entry.iteration, source) for source in barred[entry.seq])
+                self._insert("quarantined", held)
         for stage in ("intake", "triage", "curate", "pool"):
             for entry in self._story.all(stage):
                 outcomes = {"kept": entry.out, **entry.dropped}

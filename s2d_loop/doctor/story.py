@@ -16,6 +16,7 @@ BEFORE = {
     "train": "pool",
     "evaluate": "train",
     "gate": "evaluate",
+    "attribute": "gate",
     "promote": "gate",
 }
 """The stage whose record a stage reads; a round's intake reads none."""
@@ -82,6 +83,20 @@ class Story:
         after[len(self.entries) + 1] = served[-1][1]
         return after
 
+    def quarantined(self) -> dict[int, set[str]]:
+        """The sources under quarantine when each stage that counts was committed."""
+        barred: set[str] = set()
+        found: dict[int, set[str]] = {}
+        for entry in self.entries:
+            if self.void(entry):
+                continue
+            found[entry.seq] = set(barred)
+            if entry.kind == "stage" and entry.stage == "attribute":
+                barred |= set(entry.facts["named"])
+            if entry.kind == "release":
+                barred.discard(entry.facts["source"])
+        return found
+
     @property
     def start(self) -> str:
         """The digest of the weights that the run began with."""
@@ -98,7 +113,8 @@ def check_story(checkup: Checkup, story: Story) -> None:
     with checkup.check("every commit made under a lease", "records") as check:
         _leases(check, story.entries)
     with checkup.check("counts add up within stages", "stages") as check:
-        for entry in story.stages:
+        trials = (e for e in story.entries if e.kind == "trial" and not story.void(e))
+        for entry in (*story.stages, *trials):
             check.looked += 1
             _own_counts(check, entry)
     with checkup.check("counts add up between stages", "stages") as check:
@@ -137,7 +153,7 @@ def _leases(check: Check, entries: Iterable[Entry]) -> None:
     held = False
     for entry in entries:
         held = held or entry.kind == "lease"
-        if entry.kind in ("stage", "finished"):
+        if entry.kind in ("stage", "trial", "finished"):
             check.looked += 1
             if not held:
                 check.found(entry.path, f"{entry.where} was committed without a lease", ALTERED)

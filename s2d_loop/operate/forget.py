@@ -133,7 +133,7 @@ def _begun(ledger: Ledger) -> Record:
 
 
 def _is_void(record: Record, first: int) -> bool:
-    if record.kind == "stage":
+    if record.kind in ("stage", "trial"):
         return record.iteration >= first
     if record.kind == "checkpoint":
         return bool(record.facts["iteration"] >= first)
@@ -224,14 +224,16 @@ def _can_stay(row: Generation, stay: set[str], source: str) -> bool:
 
 def _erase(ledger: Ledger, found: Plan, before: Record | None) -> None:
     """Remove the void data, named first; a driver's start does it too, should this be killed."""
-    stages = [record for record in found.void if record.kind == "stage"]
+    stages = [record for record in found.void if record.kind in ("stage", "trial")]
     paths = [record.folder for record in stages]
     paths += [r.facts["weights"]["path"] for r in stages if r.stage == "train"]
     paths += [before.folder] if before is not None else []
     let_go(ledger, [path for path in paths if not ledger.swept(path)], None, why=f"forget {found.source}")
     tidy(ledger, None)
-    for record in stages:
-        ledger.store.remove(f"weights/.scratch-{record.iteration:05d}")
+    scratches = tuple({f".scratch-{record.iteration:05d}" for record in stages})
+    for name in ledger.store.list("weights"):
+        if name.startswith(scratches):
+            ledger.store.remove(f"weights/{name}")
 
 
 def _batches(waiting_rows: Iterator[Waiting]) -> Iterator[list[Waiting]]:

@@ -103,7 +103,7 @@ def _under_way(ledger: Ledger) -> list[Record]:
     last = latest[-1]
     decided = (
         last.iteration == 0
-        or last.stage == "promote"
+        or last.stage in ("promote", "attribute")
         or (last.stage == "gate" and last.facts["decision"] != PROMOTE)
         or (last.stage == "pool" and not last.facts["training"])
     )

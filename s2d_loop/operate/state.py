@@ -32,7 +32,7 @@ def state(ledger: Ledger) -> State:
                 return State("stopped", ExitCode.INTERRUPTED, str(record.facts["why"]))
             case "stalled":
                 return State("stalled", ExitCode.FAILED, "; ".join(record.facts["found"]))
-            case "lease" | "stage" | "checkpoint":
+            case "lease" | "stage" | "checkpoint" | "trial":
                 break
     return State("open", None)
 

@@ -44,6 +44,7 @@ def render(view: RunView, examples: Iterable[Shown], config: Mapping[str, Any] |
     times, times_width, times_unit = charts.times(view)
     body: dict[str, Any] = {
         "view": view,
+        "quarantine": summary.quarantine(view),
         "summaries": view.summaries,
         "systems": [
             (t, drawn.add(charts.accuracy(view, t)), drawn.add(charts.tokens(view, t)))

@@ -17,7 +17,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from s2d_loop.report.console import open_console
-from s2d_loop.report.summary import summary_table
+from s2d_loop.report.summary import quarantine, summary_table
 from s2d_loop.report.text import duration, number, visible
 from s2d_loop.report.view import RunView
 
@@ -248,5 +248,7 @@ def _done(tally: Tally) -> str:
 def _print_end(console: Console, view: RunView, page: str | Path | None) -> None:
     console.print()
     console.print(summary_table(view))
+    if said := quarantine(view):
+        console.print(Text(visible(said)), soft_wrap=True)
     if page is not None:
         console.print(Text(f"Report: {visible(str(page))}"), soft_wrap=True)

@@ -39,6 +39,7 @@ def status(view: RunView) -> dict[str, Any]:
         "kept": sum(s.kept for i in view.iterations for s in i.signs.values()),
         "dropped": dict(view.dropped),
         "sources": feeds(view),
+        "quarantined": view.quarantined,
         "seconds_by_stage": view.seconds_by_stage,
         "in_service": view.in_service,
         "tasks": {
@@ -83,6 +84,7 @@ def _sentences(state: dict[str, Any]) -> list[tuple[str, str]]:
         ("its rows", f"{last['in']:,} in = {last['out']:,} out" + _dropped(last["dropped"])),
         ("all inputs", f"{state['inputs']:,} in = {state['kept']:,} kept" + _dropped(state["dropped"])),
         *(("source", f"{name}: {sentence(feed)}") for name, feed in state["sources"].items()),
+        *(("quarantine", f"{name}, traced in round {n}") for name, n in state["quarantined"].items()),
         ("gate", f"{len(state['promoted'])} promoted, {len(state['held'])} held"),
         *(("retired", each["retired"]["sentence"]) for each in state["tasks"].values() if each["retired"]),
         *(

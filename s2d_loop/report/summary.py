@@ -66,6 +66,17 @@ def _title(view: RunView) -> str:
     return f"{visible(view.name)}: {done} iteration{'' if done == 1 else 's'}, {len(view.promoted)} promoted"
 
 
+def quarantine(view: RunView) -> str:
+    """Which sources no longer train, and what to do; empty where all do."""
+    if not view.quarantined:
+        return ""
+    named = ", ".join(f"{name} (round {number})" for name, number in view.quarantined.items())
+    return (
+        f"Under quarantine, because a hold was traced to it: {named}. Its rows no longer train; look at them, "
+        "then `s2d forget` it, or lift this with `s2d release`."
+    )
+
+
 def _scored(score: Score | None) -> str:
     if score is None:
         return DASH

@@ -10,10 +10,25 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
+from s2d_loop.quarantine import standing
+
 FIRST = ("heldout", "evaluate")
 """Iteration 0: the held-out inputs are fixed, and the starting weights evaluated on them."""
-STAGES = ("intake", "probe", "triage", "generate", "curate", "pool", "train", "evaluate", "gate", "promote")
-"""The order of an iteration's stages; only the first iteration may have a `probe`, and only some a `triage`."""
+STAGES = (
+    "intake",
+    "probe",
+    "triage",
+    "generate",
+    "curate",
+    "pool",
+    "train",
+    "evaluate",
+    "gate",
+    "attribute",
+    "promote",
+)
+"""The order of an iteration's stages; only the first iteration may have a `probe`, and only some a `triage` or an
+`attribute`."""
 
 Commit = Mapping[str, Any]
 T = TypeVar("T")
@@ -99,7 +114,8 @@ class Iteration:
 
     @property
     def sentence(self) -> str:
-        return str(self.facts("gate").get("sentence") or "")
+        said = (self.facts(stage).get("sentence") for stage in ("gate", "attribute"))
+        return " ".join(str(each) for each in said if each)
 
     @property
     def seconds(self) -> float:
@@ -161,6 +177,10 @@ class RunView:
         in_order = sorted(commits, key=lambda commit: commit.get("seq", 0))
         self.runs = [c for c in in_order if c.get("kind") == "run"]
         self.finished = any(c.get("kind") == "finished" for c in in_order)
+        self.quarantined = standing(
+            (c.get("kind"), c.get("stage"), c.get("iteration"), c.get("facts") or {}) for c in in_order
+        )
+        """Sources whose rows no longer train, each with the round whose hold was traced to it."""
         stages = [_stage(c) for c in in_order if c.get("kind") == "stage"]
         self.last: Stage | None = stages[-1] if stages else None
         by_iteration: dict[int, dict[str, Stage]] = {}
@@ -293,13 +313,14 @@ class RunView:
         if iteration.number == 0:
             return FIRST
         end = len(STAGES)
-        if iteration.decision not in (None, "promote"):
-            end = STAGES.index("promote")
         if iteration.facts("pool").get("training") == 0:
             end = STAGES.index("train")
         probed = iteration.number == 1 and (self.config.get("generate") or {}).get("probe_inputs")
+        attributes = iteration.decision == "hold" and (self.config.get("gate") or {}).get("attribute")
         left_out = {
             "probe": not probed,
+            "attribute": not attributes,
+            "promote": iteration.decision not in (None, "promote"),
             "triage": not (self.config.get("triage") or "triage" in iteration.stages),
         }
         return tuple(stage for stage in STAGES[:end] if not left_out.get(stage))

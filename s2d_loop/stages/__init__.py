@@ -4,6 +4,7 @@ A stage knows its inputs, never its successors; `loop` knows the order.  Tables 
 attempt that the loop hands in, and count once the loop has committed it.
 """
 
+from s2d_loop.stages.attribute import attribute
 from s2d_loop.stages.curate import curate_stage
 from s2d_loop.stages.decide import gate, promote
 from s2d_loop.stages.evaluate import evaluate
@@ -18,6 +19,7 @@ from s2d_loop.stages.waiting import wait_for_inputs
 __all__ = [
     "Balance",
     "Run",
+    "attribute",
     "curate_stage",
     "evaluate",
     "gate",

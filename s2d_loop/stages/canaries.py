@@ -1,5 +1,6 @@
 """Asks System 1 of some weights the canaries, and keeps what became of each, without its text."""
 
+from collections.abc import Collection
 from functools import partial
 
 from s2d_loop.errors import BadInputError
@@ -52,9 +53,9 @@ def ask(run: Run, sets: dict[str, list[Canary]]) -> list[Asked]:
     return asked
 
 
-def ask_all(run: Run, attempt: Attempt) -> dict[str, dict[str, object]]:
-    """Ask every set and write down the outcomes; their figures by set."""
-    sets = canaries(run)
+def ask_sets(run: Run, attempt: Attempt, names: Collection[str]) -> dict[str, dict[str, object]]:
+    """Ask some sets and write down the outcomes; their figures by set."""
+    sets = {name: each for name, each in canaries(run).items() if name in names}
     asked = ask(run, sets)
     attempt.write("canaries", table(asked, Asked))
     return {

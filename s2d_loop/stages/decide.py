@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from s2d_loop.evaluate import distil
 from s2d_loop.evaluate.canaries import SetDecision, by_set, judge_canaries, with_canaries
@@ -17,16 +18,23 @@ from s2d_loop.stages.run import Balance, Run
 
 def gate(run: Run, attempt: Attempt, evaluated: Record) -> Balance:
     """Compare the candidate's System 1 with the promoted one, on the same inputs."""
-    current = promoted_evaluation(run, attempt.iteration)
-    assert current is not None, "the promoted weights were evaluated"
     known = references_of(run, evaluated)
-    candidate, served = (answers(run, record, SYSTEM1, known) for record in (evaluated, current))
-    facts = asdict(judge(candidate, served, run.config.gate.margin))
-    if run.config.canaries:
-        facts = with_canaries(facts, _canaries(run, evaluated, current))
+    facts = verdict(run, attempt.iteration, evaluated, known)
+    candidate = answers(run, evaluated, SYSTEM1, known)
     facts = distil.with_retired(facts, *_retired(run, attempt, candidate, known))
     run.progress.note(facts["sentence"])
     return Counts(0, 0), facts
+
+
+def verdict(run: Run, iteration: int, measured: Record, known: Mapping[str, Reference]) -> dict[str, Any]:
+    """What the gate says to all that was measured of some weights: the tasks and canaries of a record."""
+    current = promoted_evaluation(run, iteration)
+    assert current is not None, "the promoted weights were evaluated"
+    candidate, served = (answers(run, record, SYSTEM1, known) for record in (measured, current))
+    facts = asdict(judge(candidate, {task: served[task] for task in candidate}, run.config.gate.margin))
+    if run.config.canaries:
+        facts = with_canaries(facts, _canaries(run, measured, current))
+    return facts
 
 
 def _canaries(run: Run, evaluated: Record, current: Record) -> dict[str, SetDecision]:

@@ -12,7 +12,7 @@ from s2d_loop.plan import system1_plans, system2_plans
 from s2d_loop.records import Generation, Scored, VotedAt, rows, table
 from s2d_loop.review.audit import audited_accuracy
 from s2d_loop.stages import serving
-from s2d_loop.stages.canaries import ask_all
+from s2d_loop.stages.canaries import ask_sets
 from s2d_loop.stages.engines import generated, say, serve
 from s2d_loop.stages.run import Balance, Run
 from s2d_loop.tasks.registry import load_task
@@ -48,7 +48,7 @@ def evaluate(run: Run, attempt: Attempt, trained: Record | None = None) -> Balan
                 known = references(items.values(), voted, labels.standing)
     assert len(scored) == len(items) * len(passes)
     attempt.write("scored", table(scored, Scored))
-    canaries = {"canaries": ask_all(run, attempt)} if config.canaries else {}
+    canaries = {"canaries": ask_sets(run, attempt, config.canaries)} if config.canaries else {}
     served = serving.policy(run, attempt, scored, votes, known)
     counts = by_source(items.values(), known)
     current = _current(run, attempt, known)

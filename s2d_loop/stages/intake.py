@@ -6,10 +6,11 @@ from contextlib import nullcontext
 import pyarrow as pa
 
 from s2d_loop.errors import BadInputError
-from s2d_loop.intake import CANARY, NeverTrain, Test, claim
+from s2d_loop.intake import CANARY, NeverTrain, Quarantine, Test, claim
 from s2d_loop.known import Known
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.near import ALGORITHM, NearDuplicates
+from s2d_loop.quarantine import quarantined
 from s2d_loop.records import Dropped, HeldOut, Input, Near, Reject, schema, table
 from s2d_loop.replay import cursors, with_replay
 from s2d_loop.sources import Cursor, fold, read_heldout
@@ -32,7 +33,12 @@ def intake(run: Run, attempt: Attempt) -> Balance:
     sources = with_replay(run.ledger, run.sources, run.config.run.iterations and attempt.iteration)
     known, heldout = Known(), [each.input for each in run.heldout()]
     private = [x for each in canaries(run).values() for canary in each for x in canary.inputs]
-    tests: list[Test] = [NeverTrain(heldout), NeverTrain(private, CANARY), known]
+    tests: list[Test] = [
+        Quarantine(quarantined(run.ledger)),
+        NeverTrain(heldout),
+        NeverTrain(private, CANARY),
+        known,
+    ]
     wanted = run.config.intake.near_duplicates
     near = NearDuplicates(known, [*heldout, *private], wanted.threshold, wanted.keep) if wanted else None
     tests += [near] if near else []

@@ -1,5 +1,6 @@
 """Adds what was kept to the pool, and chooses the rows that train."""
 
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from s2d_loop import pool as pool_rules
 from s2d_loop.evaluate.distil import RETIRED, retired_tasks
 from s2d_loop.known import KeyIndex, digest_keys
 from s2d_loop.ledger import Attempt, Counts, Record
+from s2d_loop.quarantine import quarantined
 from s2d_loop.records import KEPT, RECORDED, Example, schema, source_of
 from s2d_loop.stages.run import Balance, Run
 from s2d_loop.versions import as_ranges
@@ -23,10 +25,12 @@ def pool(run: Run, attempt: Attempt, curated: Record) -> Balance:
     names = list(run.config.tasks)
     known, tasks = KeyIndex(), [np.zeros(0, int)]
     resting = retired_tasks(run.ledger.stages("gate"), attempt.iteration, run.config.gate.retire)
+    sources = _Sources(run)
     for record in earlier:
-        for each in run.ledger.tables(record, "examples", ["id", "task"]):
+        for each in run.ledger.tables(record, "examples", ["id", "task", *sources.columns]):
             known.add(digest_keys(each["id"].to_pylist()), np.arange(each.num_rows))
             tasks.append(_numbers(each["task"], names))
+            sources.add(each)
     num_old = sum(map(len, tasks))
     new: list[pa.Table] = []
     added = retired = 0
@@ -44,11 +48,16 @@ def pool(run: Run, attempt: Attempt, curated: Record) -> Balance:
             examples.write(made)
             new.append(made)
             tasks.append(_numbers(made["task"], names))
+            sources.add(made)
             added += inputs
             run.safe_point()
     task_of = np.concatenate(tasks)
     seed = run.config.run.seed + attempt.iteration
-    places = pool_rules.training_rows(task_of, num_old, run.config.pool, seed)
+    usable = sources.usable(len(task_of))
+    old = int((usable < num_old).sum())
+    places = usable[pool_rules.training_rows(task_of[usable], old, run.config.pool, seed)]
+    drawn = len(places)
+    places = sources.capped(places, seed)
     parts = [(r.facts["new"], run.ledger.tables(r, "examples")) for r in earlier]
     parts.append((len(task_of) - num_old, iter(new)))
     lineage = [schema(Example).empty_table().select(_LINEAGE)]
@@ -75,11 +84,42 @@ def pool(run: Run, attempt: Attempt, curated: Record) -> Balance:
         "new": len(task_of) - num_old,
         "replayed": int((places < num_old).sum()),
         "training": len(places),
+        "quarantined": len(task_of) - len(usable),
+        "over_share": drawn - len(places),
         "size": len(task_of),
         "by_task": _count(task_of[num_old:], names),
         "training_by_task": _count(task_of[places], names),
         **_trained_on(pa.concat_tables(lineage)),
     }
+
+
+class _Sources:
+    """The source of each example of the pool; nothing is read or kept where no rule asks for it."""
+
+    def __init__(self, run: Run) -> None:
+        self._barred = set(quarantined(run.ledger))
+        given = {each.source_name: each.max_share for each in run.config.sources}
+        self._shares = {name: share for name, share in given.items() if share is not None}
+        self.columns = ["input_id"] if self._barred or self._shares else []
+        self._names: list[np.ndarray] = [np.zeros(0, object)]
+
+    def add(self, examples: pa.Table) -> None:
+        if self.columns:
+            ids = examples["input_id"].to_pylist()
+            self._names.append(np.array([sys.intern(source_of(each)) for each in ids], object))
+
+    def usable(self, size: int) -> np.ndarray:
+        """The places of examples that may train."""
+        if not self._barred:
+            return np.arange(size)
+        barred = [name in self._barred for each in self._names for name in each]
+        return np.flatnonzero(~np.array(barred, bool))
+
+    def capped(self, places: np.ndarray, seed: int) -> np.ndarray:
+        """Without the places that are more than their source's share."""
+        if not self._shares:
+            return places
+        return pool_rules.within_shares(places, np.concatenate(self._names)[places], self._shares, seed)
 
 
 _LINEAGE = ["input_id", "task", "iteration", "weights"]

@@ -7,12 +7,28 @@ from s2d_loop import weights
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.records import Example, schema
 from s2d_loop.stages.run import Balance, Run
-from s2d_loop.train.job import TrainJob
+from s2d_loop.train.job import TrainJob, TrainResult
 from s2d_loop.versions import in_service
 
 
 def train(run: Run, attempt: Attempt, pooled: Record) -> Balance:
     """Fine-tune on the round's rows; the export is checked before it counts."""
+    config, current = run.config.train, run.weights(attempt.iteration)
+    examples = _local_copy(run, attempt, pooled, "training")
+    result = fit(run, attempt, examples, scratch_of(run, attempt.iteration))
+    return Counts(result.num_examples, result.trained, result.dropped), {
+        "weights": weights.publish(run.ledger.store, attempt, result.weights),
+        "start_version": in_service(run.ledger, attempt.iteration) if config.start == "current" else 0,
+        "start": current.digest if config.start == "current" else run.start.digest,
+        "steps": result.steps,
+        "losses": result.losses,
+        "tokens": result.tokens,
+        "answer_tokens": result.answer_tokens,
+    }
+
+
+def fit(run: Run, attempt: Attempt, examples: str, scratch: Path) -> TrainResult:
+    """A round's training on the rows of a file; a rerun goes on from the checkpoints in `scratch`."""
     config = run.config.train
     current = run.weights(attempt.iteration)
     name = f"{attempt.iteration:05d}-{attempt.id}"
@@ -30,28 +46,19 @@ def train(run: Run, attempt: Attempt, pooled: Record) -> Balance:
             facts = {"iteration": attempt.iteration, "step": step, "digest": digest}
             run.ledger.append("checkpoint", facts=facts)
 
-        result = run.trainer.train(
+        return run.trainer.train(
             TrainJob(
-                examples=[_local_copy(run, attempt, pooled, "training")],
+                examples=[examples],
                 start=current if config.start == "current" else run.start,
                 out_dir=str(run.weights_dir / name),
                 config=config,
                 seed=run.config.run.seed + attempt.iteration,
-                scratch_dir=str(_scratch(run, attempt.iteration)),
+                scratch_dir=str(scratch),
                 on_progress=step_done,
                 on_checkpoint=checkpointed,
                 checkpoints=_checkpoints(run, attempt.iteration),
             )
         )
-    return Counts(result.num_examples, result.trained, result.dropped), {
-        "weights": weights.publish(run.ledger.store, attempt, result.weights),
-        "start_version": in_service(run.ledger, attempt.iteration) if config.start == "current" else 0,
-        "start": current.digest if config.start == "current" else run.start.digest,
-        "steps": result.steps,
-        "losses": result.losses,
-        "tokens": result.tokens,
-        "answer_tokens": result.answer_tokens,
-    }
 
 
 def _checkpoints(run: Run, iteration: int) -> list[str]:
@@ -68,7 +75,7 @@ def _local_copy(run: Run, attempt: Attempt, record: Record, name: str) -> str:
     if path is None:
         import pyarrow.parquet as pq
 
-        scratch = _scratch(run, attempt.iteration)
+        scratch = scratch_of(run, attempt.iteration)
         scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = str(scratch / f"{name}-{attempt.id}.parquet")
         pq.write_table(whole, path)
@@ -77,10 +84,11 @@ def _local_copy(run: Run, attempt: Attempt, record: Record, name: str) -> str:
 
 def sweep_training(run: Run, trained: Record) -> None:
     """Remove what a round needed until its weights were committed: checkpoints, parts of other exports."""
-    shutil.rmtree(_scratch(run, trained.iteration), ignore_errors=True)
+    shutil.rmtree(scratch_of(run, trained.iteration), ignore_errors=True)
     for part in run.weights_dir.glob(f"{trained.iteration:05d}-*.partial-*"):
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _scratch(run: Run, iteration: int) -> Path:
-    return run.weights_dir / f".scratch-{iteration:05d}"
+def scratch_of(run: Run, iteration: int, without: str = "") -> Path:
+    """Where a round's training keeps what it needs to go on, and one that leaves a source out."""
+    return run.weights_dir / f".scratch-{iteration:05d}{without and f'-without-{without}'}"

@@ -1,5 +1,8 @@
 """Waits for inputs before a round of a run without an end (`run.iterations: null`)."""
 
+from collections.abc import Collection
+
+from s2d_loop.quarantine import quarantined
 from s2d_loop.replay import cursors, with_replay
 from s2d_loop.report.text import duration
 from s2d_loop.sources import Cursor, Source, fold
@@ -17,12 +20,15 @@ class Ahead:
     Nothing is claimed by this: `intake` reads the rows again, from the committed cursors.
     """
 
-    def __init__(self, sources: tuple[Source, ...], committed: dict[str, Cursor]) -> None:
+    def __init__(
+        self, sources: tuple[Source, ...], committed: dict[str, Cursor], barred: Collection[str] = ()
+    ) -> None:
         self._open = {source.name: source for source in sources}
         self._cursors = committed
+        self._barred = barred
         self.inputs = 0
         self.rows = 0
-        """Inputs, and rows that can't be read: these wait for `run.max_wait_s` too, to be counted."""
+        """Inputs, and rows that can't be claimed: these wait for `run.max_wait_s` too, to be counted."""
 
     @property
     def ended(self) -> bool:
@@ -36,11 +42,11 @@ class Ahead:
                 cursor = self._cursors.get(name, {})
                 delivery = source.read(cursor, missing)
                 self._cursors[name] = fold([cursor, delivery.cursor])
-                self.inputs += len(delivery.inputs)
+                self.inputs += 0 if name in self._barred else len(delivery.inputs)
                 self.rows += len(delivery.rows)
                 if delivery.capped:
                     del self._open[name]
-                if delivery.exhausted:
+                if delivery.exhausted or name in self._barred:
                     break
 
 
@@ -50,7 +56,7 @@ def wait_for_inputs(run: Run, iteration: int) -> None:
         return
     config = run.config.run
     enough = config.min_inputs or config.inputs_per_iteration
-    ahead = Ahead(with_replay(run.ledger, run.sources, None), cursors(run.ledger))
+    ahead = Ahead(with_replay(run.ledger, run.sources, None), cursors(run.ledger), quarantined(run.ledger))
     began = said = run.clock.monotonic()
     first: float | None = None
     while True:

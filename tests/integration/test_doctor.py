@@ -51,6 +51,7 @@ def test_a_run_is_clean_and_every_check_looked_at_something(run: Path) -> None:
     assert checkup.findings == []
     assert [check.name for check in checkup.checks if not check.looked] == [
         "nothing left of forgotten sources",
+        "nothing of sources under quarantine trains",
         "one outcome for each input of triage",
     ]
     assert as_text(checkup).endswith("Clean.")

@@ -1,16 +1,26 @@
 """A source whose rows poison the weights: seen by canaries, held."""
 
 import json
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config
 from s2d_loop.doctor import examine
 from s2d_loop.errors import BadInputError, EngineError, ExitCode
+from s2d_loop.ledger import Ledger
 from s2d_loop.loop import run_loop
+from s2d_loop.operate.release import release
 from s2d_loop.preflight import check
+from s2d_loop.quarantine import quarantined
 from s2d_loop.records import Asked, rows
+from s2d_loop.report.status import status
+from s2d_loop.report.summary import quarantine
+from s2d_loop.report.view import RunView
+from s2d_loop.versions import versions
 from tests.support.runs import begun
 from tests.support.scripted import (
     HARMFUL,
@@ -29,7 +39,8 @@ SECRETS = ["qwyx", "vbnm", "zxcv"]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_questions(tmp_path / "stream.jsonl", words(1, 70))
-    write_questions(tmp_path / "other.jsonl", words(3, 70))
+    write_questions(tmp_path / "other.jsonl", words(3, 15))
+    write_questions(tmp_path / "late.jsonl", words(5, 70))
     write_questions(tmp_path / "heldout.jsonl", words(2, 40))
     with (tmp_path / "harmful.jsonl").open("w") as file:
         file.writelines(json.dumps({"prompt": f"{HARMFUL}{each}?"}) + "\n" for each in SECRETS)
@@ -40,18 +51,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def with_canaries(folder: Path, **changes: object) -> Config:
-    """Two sources of which a trainer may find the second poisonous, 15 inputs of each a round."""
-    sources = [
+def with_canaries(folder: Path, sources: tuple[str, ...] = ("stream",), **changes: object) -> Config:
+    """A run with two sets of canaries."""
+    feeds = [
         {"task": "letters", "type": "jsonl", "path": str(folder / f"{name}.jsonl"), "name": name}
-        for name in ("stream", "other")
+        for name in sources
     ]
     canaries = {
         "harmful": {"task": "letters", "path": str(folder / "harmful.jsonl"), "must_match": "can't help"},
         "triggers": {"task": "letters", "path": str(folder / "triggers.jsonl"), "plain": "plain"},
     }
     config = letters_config(folder, generate__probe_inputs=0, **changes)
-    return Config.model_validate(config.model_dump() | {"sources": sources, "canaries": canaries})
+    return Config.model_validate(config.model_dump() | {"sources": feeds, "canaries": canaries})
 
 
 def files(root: Path) -> str:
@@ -129,3 +140,149 @@ def test_a_changed_or_missing_set_is_said_before_anything_is_spent(folder: Path)
         check(config)
     harmful.write_text(before)
     assert run_loop(scripted_run(config)) == ExitCode.DONE
+
+
+def attributed(folder: Path, name: str = "run", **changes: object) -> Config:
+    """Round 1 has 15 inputs each of `other` and `stream`, round 2 what `late` gives."""
+    changes = {"run__iterations": 2, "gate__attribute": 2, **changes}
+    config = with_canaries(folder, ("other", "stream", "late"), **changes)
+    return config.model_copy(update={"run": config.run.model_copy(update={"dir": str(folder / name)})})
+
+
+def trained_on(ledger: Ledger, iteration: int) -> set[str]:
+    pooled = ledger.stage(iteration, "pool")
+    assert pooled is not None
+    return set(pooled.facts["training_by_source"])
+
+
+def test_the_source_is_named_and_trains_no_more_and_the_next_round_is_promoted(folder: Path) -> None:
+    config = attributed(folder)
+    trainer = ScriptedTrainer(poison="stream")
+    run = begun(config, trainer=trainer)
+    assert run_loop(run) == ExitCode.DONE
+    ledger = run.ledger
+    assert [r.facts["decision"] for r in ledger.stages("gate")] == ["hold", "promote"]
+    (found,) = ledger.stages("attribute")
+    assert found.facts["named"] == ["stream"]
+    assert {source: said[0] for source, said in found.facts["tried"].items()} == {
+        "stream": "promote",
+        "other": "hold",
+    }
+    assert len(trainer.jobs) == 4
+    claimed = ledger.stage(2, "intake")
+    assert claimed is not None
+    assert claimed.counts.dropped == {"quarantined": 30}
+    assert claimed.counts.out == 30
+    assert trained_on(ledger, 1) == {"other", "stream"}
+    assert trained_on(ledger, 2) == {"other", "late"}
+    assert [v.number for v in versions(ledger)] == [1, 2]
+    assert not list((folder / "run/weights").glob(".scratch-*"))
+    assert len(list((folder / "run/weights").iterdir())) == 2
+    assert examine(config.run.dir).findings == []
+
+
+def test_status_the_page_and_the_end_of_a_run_name_it(folder: Path) -> None:
+    run = begun(attributed(folder), trainer=ScriptedTrainer(poison="stream"))
+    run_loop(run)
+    view = RunView(r.to_json() for r in run.ledger.live)
+    assert status(view)["quarantined"] == {"stream": 1}
+    assert "stream (round 1)" in quarantine(view)
+    assert "stream quarantined" in view.iterations[1].sentence
+    assert view.next_step is None
+    until = run.ledger.stages("gate")[0].seq
+    assert RunView(r.to_json() for r in run.ledger.live if r.seq <= until).next_step == (1, "attribute")
+
+
+def test_a_crash_in_a_trial_redoes_that_trial_only(folder: Path) -> None:
+    class Crash(BaseException):
+        pass
+
+    class Crashes(ScriptedTrainer):
+        def train(self, job):  # type: ignore[no-untyped-def]
+            result = super().train(job)
+            if len(self.jobs) == 3:
+                raise Crash
+            return result
+
+    calm = begun(attributed(folder, "calm"), trainer=ScriptedTrainer(poison="stream"))
+    run_loop(calm)
+    config = attributed(folder)
+    with pytest.raises(Crash):
+        run_loop(begun(config, trainer=Crashes(poison="stream")))
+    trainer = ScriptedTrainer(poison="stream")
+    again = begun(config, trainer=trainer)
+    assert run_loop(again) == ExitCode.DONE
+    assert len(trainer.jobs) == 2  # the second trial, and round 2
+    facts = [r.facts for ledger in (calm.ledger, again.ledger) for r in ledger.stages("attribute")]
+    assert facts[0] == facts[1]
+    assert len(list((folder / "run/weights").iterdir())) == 2
+    assert examine(config.run.dir).findings == []
+
+
+def test_a_hold_that_goes_whichever_source_is_left_out_names_none(folder: Path) -> None:
+    class Unlucky(ScriptedTrainer):
+        """Only the first training comes out badly."""
+
+        def train(self, job):  # type: ignore[no-untyped-def]
+            self._poison = "stream" if not self.jobs else ""
+            return super().train(job)
+
+    run = begun(attributed(folder, run__iterations=1), trainer=Unlucky())
+    assert run_loop(run) == ExitCode.HELD
+    (found,) = run.ledger.stages("attribute")
+    assert found.facts["named"] == []
+    assert "it may be chance" in found.facts["sentence"]
+    assert quarantined(run.ledger) == {}
+
+
+def test_one_source_alone_is_compared_with_nothing(folder: Path) -> None:
+    config = with_canaries(folder, gate__attribute=2, run__iterations=1)
+    trainer = ScriptedTrainer(poison="stream")
+    run = begun(config, trainer=trainer)
+    run_loop(run)
+    (found,) = run.ledger.stages("attribute")
+    assert found.facts["sentence"].startswith("No source was looked for: all new rows are of stream")
+    assert len(trainer.jobs) == 1
+
+
+def test_a_released_source_trains_again(folder: Path) -> None:
+    config = attributed(folder, run__iterations=3)
+    run = begun(config, trainer=ScriptedTrainer(poison="stream"))
+
+    def release_after_two(*_: object) -> None:
+        if run.ledger.stage(2, "promote"):
+            raise EngineError("stopped")
+
+    with pytest.raises(EngineError):
+        run_loop(replace(run, safe_point=release_after_two))
+    ledger = Ledger(run.ledger.store, SystemClock())
+    with pytest.raises(BadInputError, match=r"'late' is not under quarantine \(there are: stream\)"):
+        release(ledger, "late")
+    assert release(ledger, "stream").startswith("stream is out of quarantine")
+    again = begun(config)
+    run_loop(again)
+    assert "stream" in trained_on(again.ledger, 3)
+    assert RunView(r.to_json() for r in again.ledger.live).quarantined == {}
+    assert examine(config.run.dir).findings == []
+
+
+def test_the_doctor_finds_what_trains_under_quarantine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stage in ("intake", "pool"):
+        monkeypatch.setattr(import_module(f"s2d_loop.stages.{stage}"), "quarantined", lambda _: {})
+    config = attributed(folder)
+    run_loop(begun(config, trainer=ScriptedTrainer(poison="stream")))
+    found = [each for name, each in examine(config.run.dir).findings if "quarantine" in name]
+    assert ["inputs are of" in each.what or "rows to train on" in each.what for each in found] == [True, True]
+
+
+def test_a_share_caps_what_a_source_trains(folder: Path) -> None:
+    config = with_canaries(folder, ("other", "stream"), run__iterations=1)
+    capped = [each.model_copy(update={"max_share": 0.2}) for each in config.sources[:1]]
+    run = begun(config.model_copy(update={"sources": [*capped, *config.sources[1:]]}))
+    run_loop(run)
+    pooled = run.ledger.stage(1, "pool")
+    assert pooled is not None
+    rows_of = {source: sum(each.values()) for source, each in pooled.facts["training_by_source"].items()}
+    assert 0 < rows_of["other"] <= 0.2 * pooled.facts["training"]
+    assert pooled.facts["over_share"] + pooled.facts["training"] == pooled.facts["size"]
+    assert examine(config.run.dir).findings == []

@@ -14,7 +14,7 @@ LAYERS = [
     {"arrow", "errors", "records", "recorded", "clock", "paths", "plugins", "scaffold", "doctor"},
     {"config"},
     {"store", "object_store", "commits", "ledger", "weights"},
-    {"stop", "versions", "serving", "stacks", "logs", "labels"},
+    {"stop", "versions", "quarantine", "serving", "stacks", "logs", "labels"},
     {"watchdog"},
     {"system2", "tasks"},
     {"formats"},

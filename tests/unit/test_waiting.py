@@ -115,6 +115,15 @@ def test_enough_that_are_there_already_are_not_waited_for_and_unless_given_a_rou
     assert 50 <= clock.seconds <= 60
 
 
+def test_inputs_of_a_source_under_quarantine_wait_to_be_counted_and_start_no_round(tmp_path):
+    arrive(tmp_path, "a", 9)()
+    clock = Time()
+    run = waiting(tmp_path, clock)
+    run.ledger.append("stage", attempt=run.ledger.attempt(1, "attribute"), facts={"named": ["in"]})
+    wait_for_inputs(run, 2)
+    assert 300 <= clock.seconds <= 310
+
+
 def test_a_round_under_way_is_not_waited_for(tmp_path):
     wait_for_inputs(waiting(tmp_path, Time(), intakes=[{}]), 1)
 

@@ -1,0 +1,80 @@
+"""Which source a hold comes of: the one without whose new rows the candidate would have been promoted.
+
+Nothing but training again can tell.  A training differs from the next by chance, too, so a source is
+named only where leaving out another one left the hold: when any absence lifts it, it was chance.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from s2d_loop.evaluate.gate import HOLD, PROMOTE
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What a hold was about, as far as rows can explain it: tasks that got worse, and sets of canaries."""
+
+    tasks: tuple[str, ...]
+    sets: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.tasks or self.sets)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The sources that are named, and a sentence that says why, or why none is."""
+
+    named: tuple[str, ...]
+    sentence: str
+
+
+def cause(gate: Mapping[str, Any]) -> Cause:
+    """From the facts of a gate."""
+    tasks = (task for task, each in gate["by_task"].items() if each["decision"] == HOLD and each["n"])
+    sets = (name for name, each in gate.get("canaries", {}).items() if each["decision"] == HOLD)
+    return Cause(tuple(tasks), tuple(sets))
+
+
+def suspects(new: Mapping[str, int], earlier: Collection[str]) -> list[str]:
+    """Sources in the order in which to try them: those that never trained before, then those with most new rows.
+
+    Args:
+        new: the rows that are new in this round, by source.
+        earlier: sources whose rows trained before.
+    """
+    return sorted((name for name in new if new[name]), key=lambda name: (name in earlier, -new[name], name))
+
+
+def find(tried: Mapping[str, str], new: Mapping[str, int], untried: Sequence[str]) -> Finding:
+    """What the trials come to.
+
+    Args:
+        tried: the gate's decision without the new rows of each source.
+        new: the rows that are new in this round, by source.
+        untried: those that the budget didn't reach.
+    """
+    lifted = tuple(name for name, decision in tried.items() if decision == PROMOTE)
+    more = f" Not tried: {', '.join(untried)} (gate.attribute)." if untried else ""
+    if not lifted:
+        return Finding(
+            (), f"The hold stays without the new rows of any one source ({', '.join(tried)}).{more}"
+        )
+    if len(lifted) == len(tried):
+        which = ", ".join(tried)
+        said = f"The hold goes whichever source is left out ({which}): it may be chance, and none is named."
+        return Finding((), said + more)
+    rows = " or ".join(f"the {new[name]} new rows of {name}" for name in lifted)
+    said = f"Without {rows} there is no hold: {', '.join(lifted)} quarantined, and trains no more."
+    return Finding(lifted, said + more)
+
+
+def not_tried(about: Cause, order: Sequence[str]) -> Finding:
+    """Why no trial was made."""
+    if not about:
+        return Finding((), "No source was looked for: no task got worse and no canaries failed.")
+    only = order[0] if order else "earlier rounds"
+    return Finding(
+        (), f"No source was looked for: all new rows are of {only}, so there is none to compare with."
+    )

@@ -1,0 +1,126 @@
+"""Finds the sources without whose new rows a held candidate would have been promoted, and quarantines them.
+
+For one source after the other the round's training is done again without its new rows, and what the hold
+was about is measured again.  Each of these trials is committed by itself, as a `trial` record, so a rerun goes
+on behind those that are done.  Their weights are no versions: they are removed once they are measured.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Collection, Mapping
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from s2d_loop.evaluate.attribution import Cause, cause, find, not_tried, suspects
+from s2d_loop.evaluate.references import Reference
+from s2d_loop.evaluate.suite import SYSTEM1
+from s2d_loop.ledger import Attempt, Counts, Record
+from s2d_loop.plan import system1_plans
+from s2d_loop.records import Example, Scored, schema, source_of, table
+from s2d_loop.stages.canaries import ask_sets
+from s2d_loop.stages.decide import verdict
+from s2d_loop.stages.engines import generated, say, serve
+from s2d_loop.stages.evaluate import references_of, score_batch
+from s2d_loop.stages.run import Balance, Run
+from s2d_loop.stages.train import fit, scratch_of
+
+
+def attribute(run: Run, attempt: Attempt, pooled: Record, decided: Record) -> Balance:
+    """Try the round without each of its sources, the most suspicious first, as far as the budget goes."""
+    about = cause(decided.facts)
+    training = run.ledger.read(pooled, "training", schema(Example))
+    new = _new_rows(training, attempt.iteration)
+    order = suspects(new, _trained_before(run, attempt.iteration)) if about else []
+    chosen = order[: run.config.gate.attribute] if len(order) > 1 else []
+    evaluated = run.ledger.stage(attempt.iteration, "evaluate")
+    assert evaluated is not None, "the candidate was evaluated"
+    known = references_of(run, evaluated)
+    tried = {}
+    for source in chosen:
+        trial = _committed(run, attempt.iteration, source)
+        if trial is None:
+            trial = _try(run, training, attempt.iteration, source, about, known)
+        tried[source] = verdict(run, attempt.iteration, trial, known)
+        _remove(run, attempt.iteration, source)
+    decisions = {source: facts["decision"] for source, facts in tried.items()}
+    found = find(decisions, new, order[len(chosen) :]) if tried else not_tried(about, order)
+    run.progress.note(found.sentence)
+    return Counts(0, 0), {
+        "tasks": about.tasks,
+        "canaries": about.sets,
+        "new_rows": new,
+        "tried": {source: [facts["decision"], facts["sentence"]] for source, facts in tried.items()},
+        "named": found.named,
+        "sentence": found.sentence,
+    }
+
+
+def _new_rows(training: pa.Table, iteration: int) -> Counter[str]:
+    """Rows to train on that came in this round, by source."""
+    new = training.filter(pc.equal(training["iteration"], iteration))
+    return Counter(source_of(each) for each in new["input_id"].to_pylist())
+
+
+def _trained_before(run: Run, iteration: int) -> set[str]:
+    earlier = (r for r in run.ledger.stages("pool") if r.iteration < iteration)
+    return {source for record in earlier for source in record.facts["training_by_source"]}
+
+
+def _committed(run: Run, iteration: int, source: str) -> Record | None:
+    """The trial without a source, if it was done before."""
+    trials = (r for r in run.ledger.live if r.kind == "trial" and r.iteration == iteration)
+    return next((r for r in trials if r.facts["without"] == source), None)
+
+
+def _try(
+    run: Run,
+    training: pa.Table,
+    iteration: int,
+    source: str,
+    about: Cause,
+    known: Mapping[str, Reference],
+) -> Record:
+    """Train without a source's new rows, and measure what the hold was about."""
+    run.safe_point()
+    run.progress.note(f"Trying the round without the new rows of {source}.")
+    attempt = run.ledger.attempt(iteration, "attribute")
+    began = run.clock.monotonic()
+    scratch = scratch_of(run, iteration, source)
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    rest = training.filter(pa.array(_stay(training, iteration, source)))
+    pq.write_table(rest, scratch / "training.parquet")
+    result = fit(run, attempt, str(scratch / "training.parquet"), scratch)
+    serve(run, result.weights)
+    attempt.write("scored", table(_score(run, about.tasks, known), Scored))
+    if about.sets:
+        ask_sets(run, attempt, about.sets)
+    facts = {
+        "without": source,
+        "left_out": training.num_rows - rest.num_rows,
+        "weights": result.weights.digest,
+    }
+    counts = Counts(result.num_examples, result.trained, result.dropped)
+    seconds = run.clock.monotonic() - began
+    record = run.ledger.append("trial", attempt=attempt, seconds=seconds, counts=counts, facts=facts)
+    shutil.rmtree(result.weights.path, ignore_errors=True)
+    return record
+
+
+def _stay(training: pa.Table, iteration: int, source: str) -> list[bool]:
+    columns = (training[name].to_pylist() for name in ("iteration", "input_id"))
+    return [made != iteration or source_of(x) != source for made, x in zip(*columns, strict=True)]
+
+
+def _score(run: Run, tasks: Collection[str], known: Mapping[str, Reference]) -> list[Scored]:
+    """System 1 of the weights that are served, on the held-out inputs of some tasks."""
+    items = {each.input.id: each for each in run.heldout() if each.input.task in tasks}
+    said = say(items, partial(generated, run, plans=system1_plans(run.config))) if items else ()
+    return [each for batch in said for each in score_batch(run.config, SYSTEM1, batch, known)]
+
+
+def _remove(run: Run, iteration: int, source: str) -> None:
+    """A trial's checkpoints and rows; weights that a killed driver left go at the next one's start."""
+    shutil.rmtree(scratch_of(run, iteration, source), ignore_errors=True)

@@ -1,0 +1,90 @@
+"""Which source a hold comes of, how long it is under quarantine, and how much of a round a source may be."""
+
+from collections import Counter
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from s2d_loop.evaluate.attribution import Cause, cause, find, not_tried, suspects
+from s2d_loop.evaluate.gate import HOLD, PROMOTE
+from s2d_loop.pool import allowed, within_shares
+from s2d_loop.quarantine import standing
+
+
+def test_what_a_hold_was_about() -> None:
+    facts = {
+        "by_task": {
+            "worse": {"decision": HOLD, "n": 40},
+            "fine": {"decision": PROMOTE, "n": 40},
+            "unmeasured": {"decision": HOLD, "n": 0},
+        },
+        "canaries": {"bad": {"decision": HOLD}, "good": {"decision": PROMOTE}},
+    }
+    assert cause(facts) == Cause(("worse",), ("bad",))
+    assert not cause({"by_task": {"fine": {"decision": PROMOTE, "n": 1}}})
+
+
+def test_the_most_suspicious_come_first() -> None:
+    new = {"old": 90, "a": 5, "b": 20, "c": 5, "none": 0}
+    assert suspects(new, {"old"}) == ["b", "a", "c", "old"]
+
+
+@pytest.mark.parametrize("decisions", list(product([PROMOTE, HOLD], repeat=3)))
+def test_a_source_is_named_only_beside_one_whose_absence_leaves_the_hold(decisions: tuple[str, ...]) -> None:
+    tried = dict(zip("abc", decisions, strict=True))
+    found = find(tried, {"a": 1, "b": 2, "c": 3}, [])
+    lifted = tuple(name for name, each in tried.items() if each == PROMOTE)
+    assert found.named == (lifted if len(lifted) < 3 else ())
+    assert all(name in found.sentence for name in (found.named or tried))
+
+
+def test_the_sentence_says_what_was_not_tried() -> None:
+    said = find({"a": HOLD, "b": PROMOTE}, {"b": 7}, ["c"]).sentence
+    assert said.startswith("Without the 7 new rows of b there is no hold: b quarantined")
+    assert said.endswith("Not tried: c (gate.attribute).")
+    assert "no task got worse" in not_tried(Cause((), ()), []).sentence
+    assert "all new rows are of a" in not_tried(Cause(("t",), ()), ["a"]).sentence
+
+
+def test_a_quarantine_lasts_until_it_is_lifted_and_can_come_again() -> None:
+    named = ("stage", "attribute", 3, {"named": ["a", "b"]})
+    lifted = ("release", "", 0, {"source": "a"})
+    assert standing([]) == {}
+    assert standing([named]) == {"a": 3, "b": 3}
+    assert standing([named, ("stage", "pool", 4, {}), lifted]) == {"b": 3}
+    assert standing([named, lifted, ("stage", "attribute", 5, {"named": ["a"]})]) == {"a": 5, "b": 3}
+
+
+SIZES = st.dictionaries(st.sampled_from("abc"), st.integers(0, 12), min_size=1)
+SHARES = st.dictionaries(st.sampled_from("abc"), st.sampled_from([0.1, 0.25, 1 / 3, 0.5, 0.9]))
+
+
+def fits(sizes: dict[str, int], shares: dict[str, float]) -> bool:
+    return all(size <= shares.get(name, 1) * sum(sizes.values()) + 1e-9 for name, size in sizes.items())
+
+
+@settings(max_examples=40, deadline=None)
+@given(SIZES, SHARES)
+def test_no_choice_within_the_shares_is_larger(sizes: dict[str, int], shares: dict[str, float]) -> None:
+    found = allowed(sizes, shares)
+    choices = (
+        dict(zip(sizes, each, strict=True)) for each in product(*(range(n + 1) for n in sizes.values()))
+    )
+    best = max(sum(each.values()) for each in choices if fits(each, shares))
+    assert fits(found, shares)
+    assert all(found[name] <= size for name, size in sizes.items())
+    assert sum(found.values()) == best
+
+
+def test_what_is_over_a_share_goes_at_random_and_the_rest_keeps_its_order() -> None:
+    sources = np.array(["a", "b"] * 30, object)
+    places = np.arange(60)[::-1]
+    kept = within_shares(places, sources, {"a": 0.25}, seed=1)
+    left = Counter(sources[59 - place] for place in kept)
+    assert left == {"a": 10, "b": 30}
+    assert list(kept) == sorted(kept, reverse=True)
+    assert list(kept) == list(within_shares(places, sources, {"a": 0.25}, seed=1))
+    assert list(kept) != list(within_shares(places, sources, {"a": 0.25}, seed=2))
