@@ -24,16 +24,24 @@ Kind = Literal[
     "forget",
     "rollback",
     "release",
+    "promote",
+    "collapsed",
     "swept",
     "stopped",
     "stalled",
 ]
 """`run` holds the configuration, `lease` begins a driver, `stage` commits a stage's tables, `checkpoint`
 names one of a training under way by its digest, `trial` commits what was measured of weights that stage
-`attribute` trained without one source, `finished` ends a run.  `forget` and `rollback` are an operator's; their
-`void` lists the numbers of the records that no longer count.  `release` is too: it lifts a quarantine.  `swept` names the `paths` that are removed after it.  `stopped` and `stalled` say
+`attribute` trained without one source, `finished` ends a run.  `forget`, `rollback` and `promote` are an
+operator's, `collapsed` is the stop rule's; their `void` lists the numbers of the records that no longer count.
+`release` is an operator's too: it lifts a quarantine.  `swept` names the `paths` that are removed after it.
+`stopped` and `stalled` say
 why a driver left.
 """
+SERVING = ("rollback", "promote", "collapsed")
+"""Kinds of records that put a version in service from a round on, beside the stage `promote`."""
+VOIDING = ("forget", *SERVING)
+"""Kinds of records that make earlier ones void."""
 
 
 class LedgerError(S2DError):

@@ -16,6 +16,7 @@ from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config, SourceConfig, difference, resolved_yaml
 from s2d_loop.dataflow import Dataflow, RayDataflow
 from s2d_loop.errors import BadInputError, ExitCode
+from s2d_loop.evaluate.enough import Classes, thin
 from s2d_loop.evaluate.references import references
 from s2d_loop.evaluate.suite import SYSTEM1, figures
 from s2d_loop.ledger import Ledger
@@ -33,6 +34,7 @@ from s2d_loop.stages.engines import say
 from s2d_loop.stages.evaluate import score_batch
 from s2d_loop.stages.run import Engines, Trainer
 from s2d_loop.stop import terminating
+from s2d_loop.versions import collapsed
 
 if TYPE_CHECKING:
     from s2d_loop.engine.ray_engines import RayEngines
@@ -53,6 +55,7 @@ _OPERATION = {
 }
 """Settings that may change from one start of a run to the next: limits, and where things lie."""
 
+GO_ON = "To go on all the same, say from which version: `s2d rollback RUN VERSION`, then run again."
 OpenEngines = Callable[[Config, Path], contextlib.AbstractContextManager["RayEngines"]]
 """From a configuration and a folder for logs to engines, on a Ray that this process is connected to."""
 
@@ -107,7 +110,10 @@ def drive(
     if finished := ledger.last("finished"):
         progress.note(f"{checked.store.root} is finished: nothing to do.")
         return ExitCode.HELD if finished.facts["held"] else ExitCode.DONE
-    say_where_it_stands(ledger, config, progress)
+    if stopped := collapsed(ledger):
+        progress.note(f"{stopped.facts['sentence']} {GO_ON}")
+        return ExitCode.COLLAPSED
+    say_where_it_stands(ledger, config, progress, checked.heldout)
     ledger.take_lease()
     keep_newest(log_base(checked), config.retention.logs - 1)
     clock = SystemClock()
@@ -266,10 +272,14 @@ def _completed(begun: Mapping[str, Any]) -> dict[str, Any]:
         return dict(begun)  # a setting has gone since: the difference names it
 
 
-def say_where_it_stands(ledger: Ledger, config: Config, progress: Progress) -> None:
-    """One line for a resumed run."""
+def say_where_it_stands(
+    ledger: Ledger, config: Config, progress: Progress, heldout: Mapping[str, Classes]
+) -> None:
+    """One line for a resumed run; for a new one, what its held-out inputs are too few for."""
     stages = [r for r in ledger.live if r.kind == "stage"]
     if not stages:
+        for warning in thin(config.gate, config.run.iterations, heldout):
+            progress.note(warning)
         return
     last = stages[-1]
     claimed = sum(r.counts.out for r in ledger.stages("intake"))

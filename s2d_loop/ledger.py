@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from s2d_loop.commits import (
     FORMAT,
+    VOIDING,
     Counts,
     File,
     Kind,
@@ -286,7 +287,7 @@ class Ledger:
     def _add(self, record: Record, data: bytes) -> None:
         self.records.append(record)
         self._head = digest_of(data)
-        if record.kind in ("forget", "rollback"):
+        if record.kind in VOIDING:
             self._void.update(record.facts["void"])
             self._stages = {at: r for at, r in self._stages.items() if r.seq not in self._void}
         elif record.kind == "stage":

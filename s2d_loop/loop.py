@@ -54,6 +54,8 @@ def run_loop(run: Run) -> ExitCode:
         stages.sweep_training(run, trained)
         evaluated = commit(run, iteration, "evaluate", stages.evaluate, trained)
         decided = commit(run, iteration, "gate", stages.gate, evaluated)
+        if stages.stops(run, decided):
+            return ExitCode.COLLAPSED
         if decided.facts["decision"] == PROMOTE:
             commit(run, iteration, "promote", stages.promote, trained)
             publish(run.ledger)

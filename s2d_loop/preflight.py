@@ -17,6 +17,8 @@ from s2d_loop.commits import path_of
 from s2d_loop.config import Config, TaskConfig
 from s2d_loop.curate.language import check_languages
 from s2d_loop.errors import BadInputError
+from s2d_loop.evaluate.enough import hopeless, thin
+from s2d_loop.evaluate.gate import looks_of
 from s2d_loop.formats.base import excerpt
 from s2d_loop.paths import resolve
 from s2d_loop.plan import distillation_plans
@@ -39,7 +41,8 @@ class Checked:
     start: Weights
     weights_dir: Path
     sources: tuple[Source, ...]
-    heldout: dict[str, int]
+    heldout: dict[str, Counter[str]]
+    """How many held-out inputs each task has, by class."""
 
 
 def check(config: Config) -> Checked:
@@ -66,7 +69,7 @@ def check(config: Config) -> Checked:
     twice = [name for name, count in Counter(s.name for s in sources).items() if count > 1]
     if twice:
         problems.append(f"sources: two are named {twice[0]!r}; give one of them another `name`")
-    heldout: dict[str, int] = {}
+    heldout: dict[str, Counter[str]] = {}
     for name, task in config.tasks.items():
         with _collecting(problems, f"tasks.{name}."):
             load_method(task.method.name, task.method.options)
@@ -86,7 +89,9 @@ def check(config: Config) -> Checked:
         check_recorded(config)
     with _collecting(problems):
         store = open_store(config.run.dir)
-        store.read(path_of(1))  # a bucket answers, or its message says why it doesn't
+        begun = store.read(path_of(1))  # a bucket answers, or its message says why it doesn't
+        if begun is None:
+            problems += hopeless(config.gate, config.run.iterations, heldout)
         for folder in (store.local_path("data"), config.run.weights_dir):
             if folder is not None:
                 require_free(Path(folder).expanduser().absolute(), config.run.min_free_gb)
@@ -162,7 +167,7 @@ def _check_parallel_sizes(config: Config, path: str) -> None:
         )
 
 
-def _check_heldout(name: str, task: TaskConfig, needs_references: bool) -> int:
+def _check_heldout(name: str, task: TaskConfig, needs_references: bool) -> Counter[str]:
     """A reference that the parser can't read could never be matched, and would look like a wrong answer."""
     items = read_heldout(task.heldout, name)
     if needs_references and (without := [i for i in items if i.reference is None]):
@@ -181,7 +186,7 @@ def _check_heldout(name: str, task: TaskConfig, needs_references: bool) -> int:
             f"{task.heldout.path}: {len(bad)} references are no answers of the task {task.parser!r}, "
             f"such as {bad[0].reference!r} of {bad[0].input.id}; name another column (`reference:`) or parser"
         )
-    return len(items)
+    return Counter(each.category for each in items)
 
 
 def check_recorded(config: Config) -> None:
@@ -270,7 +275,7 @@ def describe(config: Config, checked: Checked, echo: Callable[[str], None]) -> N
             f"{method.name} x {method.samples}" if task.distill == "system2" else f"direct x {method.samples}"
         )
         echo(
-            f"task      {name}: {what}, {task.curate.filter} filter, {checked.heldout[name]} held-out inputs"
+            f"task      {name}: {what}, {task.curate.filter} filter, {checked.heldout[name].total()} held-out inputs"
         )
         recorded = plans[name].recorded
         if recorded is not None:
@@ -287,4 +292,19 @@ def describe(config: Config, checked: Checked, echo: Callable[[str], None]) -> N
     echo(
         f"rounds    {config.run.iterations or 'without an end'}, each with up to {config.run.inputs_per_iteration} inputs a task"
     )
+    echo(f"gate      {_gate(config)}")
+    for warning in thin(config.gate, config.run.iterations, checked.heldout):
+        echo(f"          {warning}")
     echo(f"run       {checked.store.root}")
+
+
+def _gate(config: Config) -> str:
+    gate = config.gate
+    if gate.margin >= 1:
+        return "promotes whatever comes (gate.margin 1)"
+    looks = looks_of(gate, config.run.iterations)
+    done = "promotes" if gate.promote == "auto" else "asks a person to promote"
+    return (
+        f"{done} what is shown to be no worse than {gate.margin:.1%} on every task ({gate.class_margin:.1%} on "
+        f"classes), at {gate.level:g} over {looks:,} decisions"
+    )

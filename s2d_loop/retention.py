@@ -17,7 +17,7 @@ from s2d_loop.config import RetentionConfig
 from s2d_loop.ledger import Ledger
 from s2d_loop.replay import done
 from s2d_loop.store import Store
-from s2d_loop.versions import in_service, versions
+from s2d_loop.versions import best_so_far, in_service, versions
 
 KeepTraces = Literal["none", "rejected", "all"]
 
@@ -41,12 +41,16 @@ def let_go(ledger: Ledger, paths: list[str], weights_dir: Path | None, *, why: s
 def kept_versions(ledger: Ledger, keep: RetentionConfig) -> set[int]:
     """The versions whose weights stay; 0 are the weights that the run began with, which are not its own."""
     known = versions(ledger)
+    best = best_so_far(ledger).values()
     promoted = [each.number for each in known if each.promoted]
     others = [each.number for each in known if not each.promoted]
     # A candidate that the gate has not seen is the round under way.
     undecided = [number for number in others if ledger.stage(number, "gate") is None]
-    held = [number for number in others if number not in undecided]
-    return {0, in_service(ledger), *promoted[-keep.promoted :], *held[-keep.held :], *undecided}
+    gates = {number: ledger.stage(number, "gate") for number in others}
+    asked = [number for number, gate in gates.items() if gate and gate.facts["decision"] == "ask"]
+    held = [number for number in others if number not in (*undecided, *asked)]
+    decided = {*promoted[-keep.promoted :], *asked[-keep.promoted :], *held[-keep.held :]}
+    return {0, in_service(ledger), *best, *decided, *undecided}
 
 
 class _Kept:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2d_loop.commits import SERVING
 from s2d_loop.ledger import Ledger, Record
 from s2d_loop.store import inside
 
@@ -36,6 +37,7 @@ class Version:
 def versions(ledger: Ledger) -> list[Version]:
     """The versions that count, oldest first, without the weights that the run began with."""
     promoted = {record.iteration for record in ledger.stages("promote")}
+    promoted |= {int(record.facts["version"]) for record in ledger.live if record.kind == "promote"}
     teachers = {r.iteration: int(r.facts["version"]) for r in ledger.stages("generate")}
     pooled = {record.iteration: record for record in ledger.stages("pool")}
     return [
@@ -55,12 +57,48 @@ def versions(ledger: Ledger) -> list[Version]:
 def in_service(ledger: Ledger, iteration: int | None = None) -> int:
     """The version that a round begins with; without one, the version in service now."""
     for record in reversed(ledger.live):
-        if record.kind == "rollback" and (iteration is None or record.facts["from"] <= iteration):
+        if record.kind in SERVING and (iteration is None or record.facts["from"] <= iteration):
             return int(record.facts["version"])
         promotes = record.kind == "stage" and record.stage == "promote"
         if promotes and (iteration is None or record.iteration < iteration):
             return record.iteration
     return 0
+
+
+def collapsed(ledger: Ledger) -> Record | None:
+    """The record of the stop rule that ended a run, unless an operator has decided since."""
+    last = next((record for record in reversed(ledger.live) if record.kind in SERVING), None)
+    return last if last is not None and last.kind == "collapsed" else None
+
+
+def standing(ledger: Ledger) -> list[int]:
+    """The versions that were put in service one after the other, without those that were come back from."""
+    found = [0]
+    for record in ledger.live:
+        if record.kind in SERVING:
+            version = int(record.facts["version"])
+            found = found[: found.index(version) + 1] if version in found else [*found, version]
+        elif record.kind == "stage" and record.stage == "promote":
+            found.append(record.iteration)
+    return found
+
+
+def best_so_far(ledger: Ledger) -> dict[tuple[str, str | None], int]:
+    """What a candidate has to be as good as, on each task and class (None: the task as a whole).
+
+    The newest version that still stands and that the gate found better than the best before it; where there is
+    none, a task has no entry, and the weights of the start are its best.
+    """
+    best: dict[tuple[str, str | None], int] = {}
+    for version in standing(ledger)[1:]:
+        gate = ledger.stage(version, "gate")
+        facts = gate.facts if gate else {}
+        cells = {(task, None): cell for task, cell in facts.get("by_task", {}).items()}
+        for task, classes in facts.get("classes", {}).items():
+            cells |= {(task, name): cell for name, cell in classes.items()}
+        # Records of before there was a best compare with the version in service alone.
+        best |= {at: version for at, cell in cells.items() if cell.get("better", cell["low"] > 0)}
+    return best
 
 
 def named(known: Iterable[Version], name: str) -> Version | None:

@@ -26,6 +26,7 @@ ROUND = ("intake", "probe", "generate", "curate", "pool", "train", "evaluate", "
 FLOWS = (("intake", "generate"), ("generate", "curate"), ("curate", "pool"))
 DONE = (0, 3)
 LOST_LEASE = 5
+SERVING = ("rollback", "promote", "collapsed")
 _UNEQUAL = ("tokens_per_second", "seconds")
 """Figures that depend on the clock."""
 
@@ -142,7 +143,7 @@ def _in_service(records: Sequence[Stage]) -> int:
     """The round whose weights were promoted last, or come back to."""
     serving = 0
     for each in live(records):
-        if each["kind"] == "rollback":
+        if each["kind"] in SERVING:
             serving = each["facts"]["version"]
         elif each["stage"] == "promote":
             serving = each["iteration"]
@@ -212,7 +213,7 @@ def _made_by_the_right_weights(records: Sequence[Stage], files: Mapping[str, byt
     promoted = start
     trained: dict[int, str] = {}
     for each in live(records):
-        if each["kind"] == "rollback":
+        if each["kind"] in SERVING:
             promoted = each["facts"]["digest"] or start
         if each["kind"] != "stage":
             continue

@@ -33,7 +33,7 @@ from s2d_loop.dataflow import LocalDataflow
 from s2d_loop.errors import BadInputError, ExitCode
 from s2d_loop.ledger import Ledger, Record
 from s2d_loop.loop import run_loop
-from s2d_loop.operate.rollback import roll_back
+from s2d_loop.operate.service import roll_back
 from s2d_loop.preflight import Checked
 from s2d_loop.records import Weights
 from s2d_loop.report.progress import SilentProgress

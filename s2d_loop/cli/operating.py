@@ -28,8 +28,8 @@ def status(
 ) -> None:
     """What a run has done, and what comes next.
 
-    With --exit-status: 0 finished, 3 finished and held by the gate, 130 stopped, 1 stalled or still open
-    (a driver runs, or was killed: the root can't tell).
+    With --exit-status: 0 finished, 3 finished and the last round held or waiting for a person, 4 stopped by the
+    collapse rule, 130 stopped by a person, 1 stalled or still open (a driver runs, or was killed: the root can't tell).
     """
     from s2d_loop.operate.state import state
     from s2d_loop.report import status as shown
@@ -159,9 +159,27 @@ def rollback(
 
     A driver of this run that is alive loses its lease and exits 5: start `s2d run` again.
     """
-    from s2d_loop.operate.rollback import roll_back
+    from s2d_loop.operate.service import roll_back
 
     typer.echo(roll_back(open_ledger(run), version))
+
+
+@app.command()
+def promote(
+    run: RunDir,
+    version: Annotated[
+        str | None,
+        typer.Argument(metavar="[VERSION]", help="A round's number, or a digest's beginning."),
+    ] = None,
+) -> None:
+    """Put a version in service that the gate asks for; the newest that waits unless named.
+
+    A version that the gate held has to be named; the record says that the gate was overridden.
+    A driver of this run that is alive loses its lease and exits 5: start `s2d run` again.
+    """
+    from s2d_loop.operate.service import promote as put
+
+    typer.echo(put(open_ledger(run), version))
 
 
 @app.command()

@@ -20,8 +20,8 @@ def run(
 ) -> None:
     """Run the loop; the same command goes on where an earlier one stopped.
 
-    Exit codes: 0 done, 1 failed, 2 bad input or plan, 3 the last round was held by the gate,
-    5 another driver took over, 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 bad input or plan, 3 the last round was held by the gate or waits
+    for `s2d promote`, 4 stopped by the collapse rule, 5 another driver took over, 130 interrupted.
     """
     from s2d_loop.config import load
     from s2d_loop.driver import run as run_config

@@ -506,8 +506,20 @@ class RetireConfig(Tree):
 
 
 class GateConfig(Tree):
+    promote: Literal["auto", "ask"] = "auto"
+    """With `ask` a candidate that is good enough waits for `s2d promote`; the loop goes on without it."""
     margin: Share = 0.02
-    """How much worse than the promoted System 1 a task may measure and still be promoted."""
+    """A candidate is promoted once each task is shown to be no worse than this on held-out inputs, beside the
+    System 1 in service and beside the best so far.  1 promotes whatever comes."""
+    class_margin: Share = 0.05
+    """The same for each class of a task's held-out inputs (their `category`)."""
+    min_class: PositiveInt = 100
+    """A class with fewer held-out inputs is reported, and decides nothing."""
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """How likely it may be, over all decisions together, that a task which is worse by the margin passes."""
+    looks: PositiveInt | None = None
+    """Decisions that `level` is divided among; after them a person is asked.  As many as run.iterations unless
+    given, or 730 without an end: two years of daily rounds."""
     retire: RetireConfig = RetireConfig()
     attribute: Count = 0
     """After a hold: how many trainings may be spent on finding the source that caused it, each without the new
@@ -541,7 +553,8 @@ class RetentionConfig(Tree):
     """What of earlier rounds stays on disk.  Pool, claimed inputs and ledger always do."""
 
     promoted: PositiveInt = 5
-    """Promoted versions whose weights stay, the newest first: what `s2d rollback` can return to."""
+    """Promoted versions whose weights stay, the newest first, for `s2d rollback`; and as many of those that wait
+    for `s2d promote`.  The best so far stays too."""
     held: PositiveInt = 1
     """Candidates that the gate held whose weights stay."""
     rounds: PositiveInt = 50

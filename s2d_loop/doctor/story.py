@@ -34,7 +34,9 @@ _HOLDS = {
 """The table of a stage that has a row for each thing it counts."""
 
 
-VOIDING = ("forget", "rollback")
+SERVING = ("rollback", "promote", "collapsed")
+"""Records that put a version in service, beside the stage `promote`."""
+VOIDING = ("forget", *SERVING)
 """Records that say which earlier ones no longer count."""
 
 
@@ -68,6 +70,10 @@ class Story:
     def first(self, kind: str) -> Entry | None:
         return next((e for e in self.entries if e.kind == kind), None)
 
+    def served_by_hand(self) -> list[Entry]:
+        """The records that count and put a version in service without its promotion, oldest first."""
+        return [e for e in self.entries if e.kind in SERVING and not self.void(e)]
+
     def in_service(self) -> dict[int, str]:
         """The digest of the weights in service when each record was written, and now (at the number after)."""
         after: dict[int, str] = {}
@@ -76,7 +82,7 @@ class Story:
             after[entry.seq] = served[-1][1]
             if entry.kind in VOIDING:
                 served = [each for each in served if each[0] not in entry.facts["void"]]
-            if entry.kind == "rollback":
+            if entry.kind in SERVING:
                 served.append((entry.seq, entry.facts["digest"] or self.start))
             if entry.kind == "stage" and entry.stage == "promote":
                 served.append((entry.seq, entry.facts["weights"]["digest"]))

@@ -18,6 +18,9 @@ def check_weights(checkup: Checkup, root: Root, story: Story) -> None:
         for entry in story.all("promote"):
             check.looked += 1
             _traced(check, story, entry)
+        for entry in story.served_by_hand():
+            check.looked += 1
+            _put(check, story, entry)
     served = story.in_service()
     with checkup.check("each round on the weights then in service", "stages") as check:
         for entry in story.stages:
@@ -26,7 +29,7 @@ def check_weights(checkup: Checkup, root: Root, story: Story) -> None:
                 _worked_with(check, story, entry, served[entry.seq])
     with checkup.check("promoted leads to the weights in service", "links") as check:
         now = served[len(story.entries) + 1]
-        paths = {e.facts["weights"]["digest"]: e.facts["weights"]["path"] for e in story.all("promote")}
+        paths = {e.facts["weights"]["digest"]: e.facts["weights"]["path"] for e in story.all("train")}
         for name, target in root.links():
             if name == "promoted":
                 check.looked += 1
@@ -53,14 +56,25 @@ def _traced(check: Check, story: Story, promoted: Entry) -> None:
         return
     if decided is None or decided.facts["decision"] != "promote":
         check.found(promoted.path, f"{promoted.where}: the gate did not promote them", ALTERED)
-    if trained.facts["start"] not in (story.start, *_promoted_before(story, promoted.iteration)):
+    if trained.facts["start"] not in (story.start, *_served_before(story, trained)):
         what = f"{trained.where} started from weights that no round promoted ({trained.facts['start']})"
         check.found(trained.path, what, ALTERED)
 
 
-def _promoted_before(story: Story, iteration: int) -> list[str]:
-    """The digests promoted before a round."""
-    return [str(e.facts["weights"]["digest"]) for e in story.all("promote") if e.iteration < iteration]
+def _put(check: Check, story: Story, put: Entry) -> None:
+    """A version that was put in service without a promotion: trained, and seen by the gate."""
+    version, digest = put.facts["version"], put.facts["digest"]
+    trained = story.stage(version, "train")
+    if digest != (trained.facts["weights"]["digest"] if trained else ""):
+        check.found(put.path, f"{put.kind}: version {version} isn't the weights {digest}", ALTERED)
+    elif trained is not None and story.stage(version, "gate") is None:
+        check.found(put.path, f"{put.kind}: no gate has seen version {version}", ALTERED)
+
+
+def _served_before(story: Story, trained: Entry) -> list[str]:
+    """The digests that were in service before a training."""
+    promoted = [str(e.facts["weights"]["digest"]) for e in story.all("promote") if e.seq < trained.seq]
+    return promoted + [str(e.facts["digest"]) for e in story.served_by_hand() if e.seq < trained.seq]
 
 
 def _worked_with(check: Check, story: Story, entry: Entry, current: str) -> None:

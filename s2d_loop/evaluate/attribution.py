@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from s2d_loop.evaluate.gate import HOLD, PROMOTE
+from s2d_loop.evaluate.gate import HOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def find(tried: Mapping[str, str], new: Mapping[str, int], untried: Sequence[str
         new: the rows that are new in this round, by source.
         untried: those that the budget didn't reach.
     """
-    lifted = tuple(name for name, decision in tried.items() if decision == PROMOTE)
+    lifted = tuple(name for name, decision in tried.items() if decision != HOLD)
     more = f" Not tried: {', '.join(untried)} (gate.attribute)." if untried else ""
     if not lifted:
         return Finding(

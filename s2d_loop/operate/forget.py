@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from s2d_loop.commits import SERVING
 from s2d_loop.errors import BadInputError
 from s2d_loop.intake import in_order
 from s2d_loop.ledger import Attempt, Ledger, Record
@@ -138,7 +139,7 @@ def _is_void(record: Record, first: int) -> bool:
     if record.kind == "checkpoint":
         return bool(record.facts["iteration"] >= first)
     # A rollback holds from a round on: one that came later chose among versions that are gone.
-    return record.kind == "finished" or (record.kind == "rollback" and record.facts["from"] > first)
+    return record.kind == "finished" or (record.kind in SERVING and record.facts["from"] > first)
 
 
 def _write_waiting(ledger: Ledger, attempt: Attempt, found: Plan, before: Record | None) -> dict[str, int]:

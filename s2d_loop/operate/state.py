@@ -7,12 +7,12 @@ from typing import Any
 from s2d_loop.errors import ExitCode, S2DError
 from s2d_loop.ledger import Clock, Ledger
 from s2d_loop.store import open_store
-from s2d_loop.versions import in_service
+from s2d_loop.versions import collapsed, in_service
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`name` is `finished`, `stopped`, `stalled`, or `open`: a driver runs, or was killed without a word.
+    """`name` is `finished`, `collapsed`, `stopped`, `stalled`, or `open`: a driver runs, or was killed without a word.
 
     `exit_code` is what `s2d run` ended with; None while it is open.
     """
@@ -28,11 +28,13 @@ def state(ledger: Ledger) -> State:
         match record.kind:
             case "finished":
                 return State("finished", ExitCode.HELD if record.facts["held"] else ExitCode.DONE)
+            case "collapsed" if record is collapsed(ledger):
+                return State("collapsed", ExitCode.COLLAPSED, str(record.facts["sentence"]))
             case "stopped":
                 return State("stopped", ExitCode.INTERRUPTED, str(record.facts["why"]))
             case "stalled":
                 return State("stalled", ExitCode.FAILED, "; ".join(record.facts["found"]))
-            case "lease" | "stage" | "checkpoint" | "trial":
+            case "lease" | "stage" | "checkpoint" | "trial" | "collapsed":
                 break
     return State("open", None)
 
@@ -65,5 +67,6 @@ def _row(ledger: Ledger) -> dict[str, Any]:
         "last_commit": stages[-1].time if stages else None,
         "in_service": in_service(ledger),
         "promoted": decisions.count("promote"),
-        "held": len(decisions) - decisions.count("promote"),
+        "held": decisions.count("hold"),
+        "asked": decisions.count("ask"),
     }

@@ -185,7 +185,7 @@ def _systems(
         spread = base.mark_rule(strokeWidth=1.5, opacity=0.55) if few else base.mark_area(opacity=0.16)
         layers.append(spread.encode(y=alt.Y("low:Q", title=None), y2="high:Q"))
         if not few:
-            layers.append(_rug(alt, view.held, table, scale))
+            layers.append(_rug(alt, [*view.held, *view.asked], table, scale))
     layers.append(base.mark_line().encode(y=y, tooltip=tip))
     if few:
         points = base.mark_point(size=46, filled=False, strokeWidth=2, opacity=1)

@@ -8,16 +8,24 @@ from rich.text import Text
 
 from s2d_loop.report.text import DASH, visible
 
-_STYLES = {"finished": "green", "stopped": "yellow", "stalled": "red", "damaged": "bold red"}
+_STYLES = {
+    "finished": "green",
+    "stopped": "yellow",
+    "collapsed": "bold red",
+    "stalled": "red",
+    "damaged": "bold red",
+}
 
 
 def runs_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     """A line a run."""
-    table = Table("run", "state", "round", "last commit", "in service", "promoted", "held", pad_edge=False)
+    table = Table(
+        "run", "state", "round", "last commit", "in service", "promoted", "held", "asked", pad_edge=False
+    )
     for row in rows:
         state = Text(row["state"], style=_STYLES.get(row["state"], ""))
         if row["state"] == "damaged":
-            table.add_row(Text(visible(row["run"])), state, Text(visible(row["why"])), "", "", "", "")
+            table.add_row(Text(visible(row["run"])), state, Text(visible(row["why"])), "", "", "", "", "")
             continue
         rounds = f" of {row['rounds']}" if row["rounds"] else ""
         commit = f"{row['last_stage']}, {row['last_commit']}" if row["last_stage"] else DASH
@@ -29,5 +37,6 @@ def runs_table(rows: Iterable[Mapping[str, Any]]) -> Table:
             str(row["in_service"] or "start"),
             str(row["promoted"]),
             str(row["held"]),
+            str(row["asked"]),
         )
     return table

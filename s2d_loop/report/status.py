@@ -35,6 +35,8 @@ def status(view: RunView) -> dict[str, Any]:
         "finished": view.finished,
         "promoted": view.promoted,
         "held": view.held,
+        "asked": view.asked,
+        "collapse": view.collapse,
         "inputs": sum(s.inputs for i in view.iterations for s in i.signs.values()),
         "kept": sum(s.kept for i in view.iterations for s in i.signs.values()),
         "dropped": dict(view.dropped),
@@ -85,7 +87,7 @@ def _sentences(state: dict[str, Any]) -> list[tuple[str, str]]:
         ("all inputs", f"{state['inputs']:,} in = {state['kept']:,} kept" + _dropped(state["dropped"])),
         *(("source", f"{name}: {sentence(feed)}") for name, feed in state["sources"].items()),
         *(("quarantine", f"{name}, traced in round {n}") for name, n in state["quarantined"].items()),
-        ("gate", f"{len(state['promoted'])} promoted, {len(state['held'])} held"),
+        ("gate", f"{len(state['promoted'])} promoted, {len(state['held'])} held" + _asked(state["asked"])),
         *(("retired", each["retired"]["sentence"]) for each in state["tasks"].values() if each["retired"]),
         *(
             ("serve", f"{task}: {each['serving']['sentence']}")
@@ -93,10 +95,20 @@ def _sentences(state: dict[str, Any]) -> list[tuple[str, str]]:
             if each["serving"]
         ),
     ]
+    if state["collapse"]:
+        return [*said, ("stopped", state["collapse"])]
     next_step = (
         f"{step['stage']} of iteration {step['iteration']}" if step else "nothing, the run is complete"
     )
     return [*said, ("next", next_step)]
+
+
+def _asked(rounds: list[int]) -> str:
+    return (
+        f", {len(rounds)} for a person to decide (`s2d promote`), the newest of round {rounds[-1]}"
+        if rounds
+        else ""
+    )
 
 
 def _dropped(reasons: dict[str, int]) -> str:

@@ -30,6 +30,9 @@ STAGES = (
 """The order of an iteration's stages; only the first iteration may have a `probe`, and only some a `triage` or an
 `attribute`."""
 
+SERVING = ("rollback", "promote", "collapsed")
+"""Kinds of records that put a version in service, beside the stage `promote`."""
+
 Commit = Mapping[str, Any]
 T = TypeVar("T")
 
@@ -181,6 +184,12 @@ class RunView:
             (c.get("kind"), c.get("stage"), c.get("iteration"), c.get("facts") or {}) for c in in_order
         )
         """Sources whose rows no longer train, each with the round whose hold was traced to it."""
+        serving = [c for c in in_order if c.get("kind") in SERVING]
+        self._by_hand = {(c.get("facts") or {}).get("version") for c in serving if c.get("kind") == "promote"}
+        self.collapse = ""
+        """Why the stop rule ended the run, unless an operator has decided since."""
+        if serving and serving[-1].get("kind") == "collapsed":
+            self.collapse = str((serving[-1].get("facts") or {}).get("sentence") or "")
         stages = [_stage(c) for c in in_order if c.get("kind") == "stage"]
         self.last: Stage | None = stages[-1] if stages else None
         by_iteration: dict[int, dict[str, Stage]] = {}
@@ -223,11 +232,22 @@ class RunView:
 
     @property
     def promoted(self) -> list[int]:
-        return [i.number for i in self.iterations if i.promoted]
+        """By the gate, or by a person."""
+        return [i.number for i in self.iterations if i.promoted or i.number in self._by_hand]
 
     @property
     def held(self) -> list[int]:
-        return [i.number for i in self.iterations if i.decision not in (None, "promote")]
+        return [i.number for i in self._kept_back if i.decision != "ask"]
+
+    @property
+    def asked(self) -> list[int]:
+        """The iterations whose weights a person was asked about, and has not promoted."""
+        return [i.number for i in self._kept_back if i.decision == "ask"]
+
+    @property
+    def _kept_back(self) -> list[Iteration]:
+        promoted = set(self.promoted)
+        return [i for i in self.iterations if i.decision is not None and i.number not in promoted]
 
     @property
     def policy(self) -> Mapping[str, Mapping[str, Any]]:
@@ -296,7 +316,7 @@ class RunView:
     @property
     def next_step(self) -> tuple[int, str] | None:
         """The iteration and stage that a resume would start with; None when the run is complete."""
-        if self.finished:
+        if self.finished or self.collapse:
             return None
         if not self.iterations:
             return 0, FIRST[0]

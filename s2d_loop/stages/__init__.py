@@ -12,6 +12,7 @@ from s2d_loop.stages.generate import generate, probe
 from s2d_loop.stages.intake import heldout, intake
 from s2d_loop.stages.pool import pool
 from s2d_loop.stages.run import Balance, Run
+from s2d_loop.stages.stopping import stops
 from s2d_loop.stages.train import sweep_training, train
 from s2d_loop.stages.triage import triage, triages
 from s2d_loop.stages.waiting import wait_for_inputs
@@ -29,6 +30,7 @@ __all__ = [
     "pool",
     "probe",
     "promote",
+    "stops",
     "sweep_training",
     "train",
     "triage",

@@ -6,41 +6,49 @@ from typing import Any
 
 from s2d_loop.evaluate import distil
 from s2d_loop.evaluate.canaries import SetDecision, by_set, judge_canaries, with_canaries
-from s2d_loop.evaluate.gate import judge
+from s2d_loop.evaluate.gate import Rule, judge
 from s2d_loop.evaluate.references import Reference
 from s2d_loop.evaluate.suite import SYSTEM1, SYSTEM2
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.records import Scored
 from s2d_loop.stages.canaries import asked_of
+from s2d_loop.stages.compared import Compared
 from s2d_loop.stages.evaluate import answers, promoted_evaluation, references_of
 from s2d_loop.stages.run import Balance, Run
+from s2d_loop.stages.stopping import with_collapse
 
 
 def gate(run: Run, attempt: Attempt, evaluated: Record) -> Balance:
-    """Compare the candidate's System 1 with the promoted one, on the same inputs."""
+    """Compare the candidate's System 1 with the one in service and the best so far, on the same inputs."""
     known = references_of(run, evaluated)
-    facts = verdict(run, attempt.iteration, evaluated, known)
-    candidate = answers(run, evaluated, SYSTEM1, known)
-    facts = distil.with_retired(facts, *_retired(run, attempt, candidate, known))
+    compared = Compared(run, attempt.iteration, evaluated, known)
+    facts = _judged(run, attempt.iteration, evaluated, compared)
+    facts = distil.with_retired(facts, *_retired(run, attempt, compared.candidate, known))
+    facts = with_collapse(run, facts, compared, _rule(run, attempt.iteration))
     run.progress.note(facts["sentence"])
     return Counts(0, 0), facts
 
 
 def verdict(run: Run, iteration: int, measured: Record, known: Mapping[str, Reference]) -> dict[str, Any]:
     """What the gate says to all that was measured of some weights: the tasks and canaries of a record."""
-    current = promoted_evaluation(run, iteration)
+    return _judged(run, iteration, measured, Compared(run, iteration, measured, known))
+
+
+def _judged(run: Run, iteration: int, measured: Record, compared: Compared) -> dict[str, Any]:
+    facts = asdict(judge(compared.tasks(), _rule(run, iteration), compared.classes()))
+    return with_canaries(facts, _canaries(run, iteration, measured)) if run.config.canaries else facts
+
+
+def _rule(run: Run, iteration: int) -> Rule:
+    looks_before = sum(each.iteration < iteration for each in run.ledger.stages("gate"))
+    return Rule.of(run.config.gate, run.config.run.iterations, looks_before + 1)
+
+
+def _canaries(run: Run, iteration: int, measured: Record) -> dict[str, SetDecision]:
+    current, start = promoted_evaluation(run, iteration), run.ledger.stage(0, "evaluate")
     assert current is not None, "the promoted weights were evaluated"
-    candidate, served = (answers(run, record, SYSTEM1, known) for record in (measured, current))
-    facts = asdict(judge(candidate, {task: served[task] for task in candidate}, run.config.gate.margin))
-    if run.config.canaries:
-        facts = with_canaries(facts, _canaries(run, measured, current))
-    return facts
-
-
-def _canaries(run: Run, evaluated: Record, current: Record) -> dict[str, SetDecision]:
-    start = run.ledger.stage(0, "evaluate")
     assert start is not None, "the starting weights were asked the canaries"
-    candidate, served, first = (by_set(asked_of(run, each)) for each in (evaluated, current, start))
+    candidate, served, first = (by_set(asked_of(run, each)) for each in (measured, current, start))
     return judge_canaries(candidate, served, first, run.config.canaries)
 
 

@@ -13,7 +13,7 @@ from s2d_loop.doctor import NotThereError, as_json, as_text, examine
 from s2d_loop.doctor.root import Local
 from s2d_loop.labels import read_labels
 from s2d_loop.ledger import Ledger
-from s2d_loop.operate.rollback import roll_back
+from s2d_loop.operate.service import roll_back
 from s2d_loop.store import LocalStore
 from s2d_loop.train.job import TrainJob, TrainResult
 from tests.support.runs import finished

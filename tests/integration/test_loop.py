@@ -273,9 +273,8 @@ def test_the_gate_holds_worse_weights_and_the_next_round_starts_from_the_promote
             return result
 
     trainer = Forgetting()
-    run_loop(
-        scripted_run(letters_config(folder, run__iterations=3, run__inputs_per_iteration=20), trainer=trainer)
-    )
+    config = letters_config(folder, run__iterations=3, run__inputs_per_iteration=20, gate__margin=0.3)
+    run_loop(scripted_run(config, trainer=trainer))
     decisions = [r.facts["decision"] for r in reread(folder).stages("gate")]
     assert decisions == ["promote", "hold", "promote"]
     assert trainer.jobs[2].start == trainer.jobs[1].start != trainer.jobs[0].start

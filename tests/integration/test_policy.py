@@ -10,7 +10,7 @@ from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config
 from s2d_loop.doctor import examine
 from s2d_loop.ledger import Ledger
-from s2d_loop.operate.rollback import roll_back
+from s2d_loop.operate.service import roll_back
 from s2d_loop.records import Reply, Request
 from s2d_loop.report.status import status
 from s2d_loop.report.view import RunView

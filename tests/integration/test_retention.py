@@ -8,12 +8,12 @@ from s2d_loop.clock import SystemClock
 from s2d_loop.errors import BadInputError, ExitCode
 from s2d_loop.ledger import Ledger, LedgerError
 from s2d_loop.loop import run_loop
-from s2d_loop.operate.rollback import roll_back
+from s2d_loop.operate.service import roll_back
 from s2d_loop.records import Example, Scored, rows
 from s2d_loop.retention import tidy
 from s2d_loop.stages import Run
 from s2d_loop.store import LocalStore
-from s2d_loop.versions import in_service, versions
+from s2d_loop.versions import best_so_far, in_service, versions
 from tests.support.scripted import ScriptedTrainer, letters_config, scripted_run, words, write_questions
 
 ROUNDS = 8
@@ -57,11 +57,12 @@ def test_weights_and_tables_of_old_rounds_go_and_pool_and_inputs_stay(folder: Pa
     assert run_loop(small_run(folder)) == ExitCode.DONE
     ledger = reread(folder)
     kept = {Path(v.path).name for v in versions(ledger) if not ledger.swept(v.path)}
-    # Swept in the course of the last round, when 6 and 7 were the last two promoted ones.
+    # Swept in the course of the last round, when 6 and 7 were the last two promoted ones; 2 is the best so far.
     assert kept == {each.name for each in (folder / "run/weights").iterdir()}
-    assert {name[:5] for name in kept} == rounds(6, 7, 8)
+    assert set(best_so_far(ledger).values()) == {2}
+    assert {name[:5] for name in kept} == rounds(2, 6, 7, 8)
     assert files(folder, "generations") == files(folder, "verdicts") == rounds(7, 8)
-    assert files(folder, "scored") == rounds(0, 6, 7, 8)
+    assert files(folder, "scored") == rounds(0, 2, 6, 7, 8)
     assert files(folder, "training") == rounds(8)
     every = rounds(*range(1, ROUNDS + 1))
     assert files(folder, "inputs") == files(folder, "examples") == every

@@ -15,7 +15,7 @@ from s2d_loop.doctor import examine
 from s2d_loop.errors import ExitCode, StoppedError
 from s2d_loop.ledger import Ledger
 from s2d_loop.loop import run_loop
-from s2d_loop.operate.rollback import roll_back
+from s2d_loop.operate.service import roll_back
 from s2d_loop.operate.why import as_text, why
 from s2d_loop.records import Example, Generation, Input, Reply, Request, Route, Weights, rows
 from s2d_loop.report import charts, history
