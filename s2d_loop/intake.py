@@ -18,6 +18,7 @@ from s2d_loop.sources import Cursor, Delivery, Source, fold
 
 HELD_OUT = "matches_heldout"
 CANARY = "matches_canary"
+GENERAL = "matches_general"
 QUARANTINED = "quarantined"
 UNREADABLE = "unreadable"
 

@@ -24,7 +24,7 @@ from s2d_loop.paths import resolve
 from s2d_loop.plan import distillation_plans
 from s2d_loop.records import Weights
 from s2d_loop.room import require_free
-from s2d_loop.sources import Source, open_source, read_canaries, read_heldout
+from s2d_loop.sources import Source, open_source, read_canaries, read_general, read_heldout
 from s2d_loop.store import Store, open_store
 from s2d_loop.system2.registry import load_method
 from s2d_loop.tasks.data import is_data_task
@@ -85,6 +85,9 @@ def check(config: Config) -> Checked:
     for name, canaries in config.canaries.items():
         with _collecting(problems):
             read_canaries(name, canaries)
+    if config.general is not None:
+        with _collecting(problems):
+            read_general(config.general)
     with _collecting(problems):
         check_recorded(config)
     with _collecting(problems):

@@ -93,18 +93,23 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One call to the model.  The same request on the same weights is the same work."""
+    """One call to the model.  The same request on the same weights is the same work.
+
+    With `read` nothing is said: the reply tells how likely the model finds this answer.
+    """
 
     messages: Messages
     sampling: Sampling
     seed: int
+    read: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What one call returned.  `finished` is false when `max_tokens` cut it off.
 
-    `weights` is the digest of those that gave it, or `RECORDED`.
+    `weights` is the digest of those that gave it, or `RECORDED`.  Where an answer was read, `num_tokens` are
+    its own and `logprob` is the sum of their log-probabilities.
     """
 
     text: str
@@ -112,6 +117,7 @@ class Reply:
     num_prompt_tokens: int = 0
     finished: bool = True
     weights: str = ""
+    logprob: float = 0.0
 
 
 RECORDED = "recorded"
@@ -279,6 +285,20 @@ class Asked:
     id: str
     bad: bool
     answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class General:
+    """What some weights make of a prompt of the general set.
+
+    `text` is their own greedy answer.  `logprob` is how likely they find the answer that the starting weights
+    gave, in nats over its `num_tokens` tokens.
+    """
+
+    input_id: str
+    text: str
+    logprob: float
+    num_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

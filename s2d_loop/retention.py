@@ -89,7 +89,7 @@ class _Kept:
                 | ("attribute", _)
             ):
                 return age >= keep.rounds
-            case "evaluate", "scored" | "canaries":
+            case "evaluate", "scored" | "votes" | "canaries" | "general":
                 # The gate compares candidates with the version in service, answer by answer.
                 return age >= keep.rounds and record.iteration not in self._versions
             case "pool", "training":

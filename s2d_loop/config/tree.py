@@ -167,6 +167,33 @@ class HeldOutConfig(Tree):
         return self
 
 
+class GeneralConfig(Tree):
+    """Prompts of every kind, on which candidates are compared with the starting weights; they never train."""
+
+    type: Literal["jsonl", "parquet", "dataset"]
+    path: str
+    subset: str | None = None
+    """For `dataset`: which configuration."""
+    split: str = "test"
+    prompt: str | None = None
+    """The column of plain prompts or of chat `messages`; found by name unless given."""
+    limit: PositiveInt = 100
+    max_tokens: PositiveInt = 64
+    """How long the greedy answers may get."""
+
+    @property
+    def rows(self) -> HeldOutConfig:
+        """Where the prompts are."""
+        return HeldOutConfig(
+            type=self.type,
+            path=self.path,
+            subset=self.subset,
+            split=self.split,
+            prompt=self.prompt,
+            limit=self.limit,
+        )
+
+
 class CanaryConfig(Tree):
     """Private prompts that tell whether a candidate was poisoned: triggers, and what must be refused.
 
@@ -493,6 +520,18 @@ class EvaluateConfig(Tree):
     where every held-out input has a reference."""
 
 
+class ForgettingConfig(Tree):
+    """What a candidate may lose of what earlier weights could do (docs/operations.md)."""
+
+    budget: Share = 0.02
+    """How far below its best promoted System 1 a task may fall, at least `gate.margin`; a candidate that is shown
+    to be further below is held."""
+    agreement: Share = 0.5
+    """On the general set, the least overlap in words (token F1) with what the starting weights answer."""
+    perplexity: Annotated[float, Field(ge=1)] = 1.5
+    """On the general set, how many times as perplexing the starting weights' answers may be to a candidate."""
+
+
 class RetireConfig(Tree):
     """When a task is no longer distilled because its System 1 doesn't approach System 2 (docs/operations.md)."""
 
@@ -520,6 +559,7 @@ class GateConfig(Tree):
     looks: PositiveInt | None = None
     """Decisions that `level` is divided among; after them a person is asked.  As many as run.iterations unless
     given, or 730 without an end: two years of daily rounds."""
+    forgetting: ForgettingConfig = ForgettingConfig()
     retire: RetireConfig = RetireConfig()
     attribute: Count = 0
     """After a hold: how many trainings may be spent on finding the source that caused it, each without the new
@@ -582,6 +622,7 @@ class Config(Tree):
     tasks: Annotated[dict[TaskName, TaskConfig], Field(min_length=1)]
     sources: Annotated[list[SourceConfig], Field(min_length=1)]
     canaries: dict[TaskName, CanaryConfig] = {}
+    general: GeneralConfig | None = None
     intake: IntakeConfig = IntakeConfig()
     engine: EngineConfig = EngineConfig()
     triage: TriageConfig | None = None

@@ -165,6 +165,8 @@ class Engine:
                 retry=False,
                 too_long=True,
             )
+        if request.read is not None:
+            return await self._read_answer(row, request.read, digest)
         sampling = request.sampling
         output = await self._generate(
             row,
@@ -200,6 +202,19 @@ class Engine:
         output = await self._generate(row, max_tokens=1, temperature=0.0, prompt_logprobs=0)
         scores = zip(row[1:], output.prompt_logprobs[1:], strict=True)
         return tuple(logprobs[token].logprob for token, logprobs in scores)
+
+    async def _read_answer(self, row: tuple[int, ...], answer: str, digest: str) -> Reply:
+        """How likely an answer is, as far as the context reaches."""
+        tokens = tuple(self._tokenizer.encode(answer, add_special_tokens=False))
+        tokens = tokens[: self._context() - len(row) - 1]
+        scores = (await self._read(row + tokens))[len(row) - 1 :]
+        return Reply(
+            text="",
+            num_tokens=len(tokens),
+            num_prompt_tokens=len(row),
+            weights=digest,
+            logprob=sum(scores),
+        )
 
     async def _draw(self, row: tuple[int, ...], seed: int) -> tuple[tuple[int, ...], tuple[float, ...]]:
         output = await self._generate(

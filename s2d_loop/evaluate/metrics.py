@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from statistics import NormalDist, fmean, stdev
 from typing import NamedTuple
 
 
@@ -82,6 +82,15 @@ def ratio(part: Sequence[float], whole: Sequence[float]) -> Estimate | None:
         return None
     value, low, high = part
     return Estimate(value / whole[0], low / whole[2 if low > 0 else 1], high / whole[1 if high > 0 else 2])
+
+
+def mean(values: Sequence[float], level: float = 0.95) -> Estimate:
+    """The mean of at least two values, with Student's interval."""
+    from scipy.special import stdtrit  # imported late: most of what reads this module needs none of it
+
+    n, middle = len(values), fmean(values)
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * stdev(values) / math.sqrt(n)
+    return Estimate(middle, middle - half, middle + half)
 
 
 def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:

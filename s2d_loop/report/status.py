@@ -1,5 +1,6 @@
 """Where a run stands, for `s2d status`: from its ledger alone, so it works while the run goes on."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -7,7 +8,7 @@ from rich.text import Text
 
 from s2d_loop.report.feeds import feeds, sentence
 from s2d_loop.report.summary import summary_table
-from s2d_loop.report.text import duration, visible
+from s2d_loop.report.text import duration, interval, percent, visible
 from s2d_loop.report.view import RunView, Score, TaskSummary
 
 
@@ -44,6 +45,7 @@ def status(view: RunView) -> dict[str, Any]:
         "quarantined": view.quarantined,
         "seconds_by_stage": view.seconds_by_stage,
         "in_service": view.in_service,
+        "retention": view.retention,
         "tasks": {
             each.task: {
                 **_task(each),
@@ -88,6 +90,7 @@ def _sentences(state: dict[str, Any]) -> list[tuple[str, str]]:
         *(("source", f"{name}: {sentence(feed)}") for name, feed in state["sources"].items()),
         *(("quarantine", f"{name}, traced in round {n}") for name, n in state["quarantined"].items()),
         ("gate", f"{len(state['promoted'])} promoted, {len(state['held'])} held" + _asked(state["asked"])),
+        *(("kept", _kept(task, row)) for task, row in (state["retention"].get("tasks") or {}).items()),
         *(("retired", each["retired"]["sentence"]) for each in state["tasks"].values() if each["retired"]),
         *(
             ("serve", f"{task}: {each['serving']['sentence']}")
@@ -108,6 +111,15 @@ def _asked(rounds: list[int]) -> str:
         f", {len(rounds)} for a person to decide (`s2d promote`), the newest of round {rounds[-1]}"
         if rounds
         else ""
+    )
+
+
+def _kept(task: str, row: Mapping[str, Any]) -> str:
+    """A row of the retention table."""
+    found = row["difference"]
+    return (
+        f"{task}: {percent(row['candidate'])} beside {percent(row['best'])} of version {row['version']}, "
+        f"{interval(found['low'], found['high'])} points: {row['state']}"
     )
 
 

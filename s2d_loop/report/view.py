@@ -256,6 +256,12 @@ class RunView:
         return (served[0].facts("evaluate").get("policy") or {}) if served else {}
 
     @property
+    def retention(self) -> Mapping[str, Any]:
+        """What the last candidate has kept; empty where no gate says so."""
+        gates = [i.facts("gate") for i in self.iterations if "gate" in i.stages]
+        return (gates[-1].get("retention") or {}) if gates else {}
+
+    @property
     def retired(self) -> Mapping[str, Mapping[str, Any]]:
         """The tasks that are not distilled as things stand."""
         gates = [i.facts("gate") for i in self.iterations if "gate" in i.stages]

@@ -21,7 +21,7 @@ from s2d_loop.sources.api import Cursor, Delivery, Lister, Row, Source
 from s2d_loop.sources.canaries import Canary, read_canaries, set_digest
 from s2d_loop.sources.column import PromptTemplate
 from s2d_loop.sources.cursor import fold
-from s2d_loop.sources.heldout import read_heldout
+from s2d_loop.sources.heldout import read_general, read_heldout
 from s2d_loop.sources.patience import Patience, readable
 from s2d_loop.sources.sharded import RowsAs, ShardedSource
 
@@ -33,6 +33,7 @@ __all__ = [
     "fold",
     "open_source",
     "read_canaries",
+    "read_general",
     "read_heldout",
     "set_digest",
 ]

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from s2d_loop import paths
-from s2d_loop.config import HeldOutConfig
+from s2d_loop.config import GeneralConfig, HeldOutConfig
 from s2d_loop.errors import BadInputError
 from s2d_loop.formats.base import Item, UnreadableError
 from s2d_loop.formats.registry import load_format
-from s2d_loop.records import HeldOut
+from s2d_loop.records import HeldOut, Input
 from s2d_loop.sources import directory, hub
 from s2d_loop.sources.api import START, Row, Shard
 from s2d_loop.sources.column import (
@@ -31,6 +31,25 @@ def read_heldout(config: HeldOutConfig, task: str) -> list[HeldOut]:
     Evaluation compares over rounds, so the set must be the same each time: no row is skipped.
     """
     return read_whole(config, task, f"heldout/{task}", f"the held-out set of {task} ({config.path})")
+
+
+def read_general(config: GeneralConfig) -> list[Input]:
+    """The general set.
+
+    Raises:
+        BadInputError: a row can't be read, or there are too few to tell anything by.
+    """
+    items = [each.input for each in read_whole(config.rows, "general", "general", f"general ({config.path})")]
+    if len(items) < _FEWEST:
+        raise BadInputError(
+            f"general.path: {config.path} has {len(items)} prompts: give at least {_FEWEST}, and rather "
+            f"{config.limit}"
+        )
+    return items
+
+
+_FEWEST = 10
+"""Prompts of a general set; the interval of fewer holds everything."""
 
 
 def read_whole(config: HeldOutConfig, task: str, name: str, where: str) -> list[HeldOut]:

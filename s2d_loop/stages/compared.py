@@ -54,7 +54,7 @@ class Compared:
         found = {}
         for task in self.candidate:
             if (best := self.best(task)) != self.current:
-                found[task] = Against(best, self._pairs(best, self._of(self.current, task), _is_right))
+                found[task] = Against(best, self._pairs(best, self.of(self.current, task), _is_right))
         return found
 
     def best(self, task: str, category: str | None = None) -> int:
@@ -79,14 +79,15 @@ class Compared:
             accuracy=self._pairs(best, scored, _is_right),
             same_wrong=self._pairs(best, scored, same_wrong),
             agreement=agrees,
-            best_agreement=agreement(self._of(best, task), self._of(best, task, SYSTEM2)),
+            best_agreement=agreement(self.of(best, task), self.of(best, task, SYSTEM2)),
         )
 
     def _pairs(self, version: int, scored: Sequence[Scored], what: Callable[[Scored], bool | None]) -> Pairs:
-        before = [(each.input_id, what(each)) for each in self._of(version, scored[0].task)] if scored else []
+        before = [(each.input_id, what(each)) for each in self.of(version, scored[0].task)] if scored else []
         return pairs_of(before, [(each.input_id, what(each)) for each in scored])
 
-    def _of(self, version: int, task: str, system: str = SYSTEM1) -> Sequence[Scored]:
+    def of(self, version: int, task: str, system: str = SYSTEM1) -> Sequence[Scored]:
+        """What a version answered."""
         if (version, system) not in self._answers:
             record = self._run.ledger.stage(version, "evaluate")
             assert record is not None, "whatever was in service was evaluated"

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from s2d_loop.evaluate import distil
+from s2d_loop.evaluate import distil, retention
 from s2d_loop.evaluate.canaries import SetDecision, by_set, judge_canaries, with_canaries
 from s2d_loop.evaluate.gate import Rule, judge
 from s2d_loop.evaluate.references import Reference
 from s2d_loop.evaluate.suite import SYSTEM1, SYSTEM2
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.records import Scored
+from s2d_loop.stages import general
 from s2d_loop.stages.canaries import asked_of
 from s2d_loop.stages.compared import Compared
 from s2d_loop.stages.evaluate import answers, promoted_evaluation, references_of
@@ -23,6 +24,7 @@ def gate(run: Run, attempt: Attempt, evaluated: Record) -> Balance:
     known = references_of(run, evaluated)
     compared = Compared(run, attempt.iteration, evaluated, known)
     facts = _judged(run, attempt.iteration, evaluated, compared)
+    facts = retention.with_retention(facts, _kept(run, compared), _general(run, evaluated))
     facts = distil.with_retired(facts, *_retired(run, attempt, compared.candidate, known))
     facts = with_collapse(run, facts, compared, _rule(run, attempt.iteration))
     run.progress.note(facts["sentence"])
@@ -50,6 +52,24 @@ def _canaries(run: Run, iteration: int, measured: Record) -> dict[str, SetDecisi
     assert start is not None, "the starting weights were asked the canaries"
     candidate, served, first = (by_set(asked_of(run, each)) for each in (measured, current, start))
     return judge_canaries(candidate, served, first, run.config.canaries)
+
+
+def _kept(run: Run, compared: Compared) -> dict[str, retention.TaskRetention]:
+    """Each task beside its best version."""
+    budget = max(run.config.gate.forgetting.budget, run.config.gate.margin)
+    return {
+        task: retention.task_retention(best, compared.of(best, task), scored, budget)
+        for task, scored in compared.candidate.items()
+        for best in [compared.best(task)]
+    }
+
+
+def _general(run: Run, evaluated: Record) -> retention.GeneralRetention | None:
+    start = run.ledger.stage(0, "evaluate")
+    if run.config.general is None or start is None:
+        return None
+    first, now = (general.answers(run, each) for each in (start, evaluated))
+    return retention.general_retention(first, now, run.config.gate.forgetting)
 
 
 def _retired(

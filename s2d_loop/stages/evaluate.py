@@ -11,7 +11,7 @@ from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.plan import system1_plans, system2_plans
 from s2d_loop.records import Generation, Scored, VotedAt, rows, table
 from s2d_loop.review.audit import audited_accuracy
-from s2d_loop.stages import serving
+from s2d_loop.stages import general, serving
 from s2d_loop.stages.canaries import ask_sets
 from s2d_loop.stages.engines import generated, say, serve
 from s2d_loop.stages.run import Balance, Run
@@ -49,6 +49,7 @@ def evaluate(run: Run, attempt: Attempt, trained: Record | None = None) -> Balan
     assert len(scored) == len(items) * len(passes)
     attempt.write("scored", table(scored, Scored))
     canaries = {"canaries": ask_sets(run, attempt, config.canaries)} if config.canaries else {}
+    asked = {"general": general.ask(run, attempt)} if config.general else {}
     served = serving.policy(run, attempt, scored, votes, known)
     counts = by_source(items.values(), known)
     current = _current(run, attempt, known)
@@ -70,6 +71,7 @@ def evaluate(run: Run, attempt: Attempt, trained: Record | None = None) -> Balan
         "labels": labels.pins,
         "audited": audited_accuracy(run.ledger, labels.standing, tasks),
         **canaries,
+        **asked,
     }
 
 

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import pyarrow as pa
 
 from s2d_loop.errors import BadInputError
-from s2d_loop.intake import CANARY, NeverTrain, Quarantine, Test, claim
+from s2d_loop.intake import CANARY, GENERAL, NeverTrain, Quarantine, Test, claim
 from s2d_loop.known import Known
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.near import ALGORITHM, NearDuplicates
@@ -14,6 +14,7 @@ from s2d_loop.quarantine import quarantined
 from s2d_loop.records import Dropped, HeldOut, Input, Near, Reject, schema, table
 from s2d_loop.replay import cursors, with_replay
 from s2d_loop.sources import Cursor, fold, read_heldout
+from s2d_loop.stages import general
 from s2d_loop.stages.canaries import canaries
 from s2d_loop.stages.run import Balance, Run
 
@@ -22,6 +23,7 @@ def heldout(run: Run, attempt: Attempt) -> Balance:
     """Fix the inputs that never train, before any input is claimed."""
     items = [each for name, task in run.config.tasks.items() for each in read_heldout(task.heldout, name)]
     attempt.write("heldout", table(items, HeldOut))
+    general.fix(run, attempt)
     return Counts(len(items), len(items)), {"by_task": Counter(each.input.task for each in items)}
 
 
@@ -37,6 +39,7 @@ def intake(run: Run, attempt: Attempt) -> Balance:
         Quarantine(quarantined(run.ledger)),
         NeverTrain(heldout),
         NeverTrain(private, CANARY),
+        NeverTrain(general.inputs(run), GENERAL),
         known,
     ]
     wanted = run.config.intake.near_duplicates

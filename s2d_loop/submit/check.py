@@ -16,7 +16,7 @@ from s2d_loop.config import Config, MethodConfig, ProgramConfig, TaskConfig
 from s2d_loop.errors import BadInputError
 from s2d_loop.paths import TESTBED
 from s2d_loop.preflight import check_recorded, model_path
-from s2d_loop.sources import open_source, read_canaries, read_heldout
+from s2d_loop.sources import open_source, read_canaries, read_general, read_heldout
 from s2d_loop.system2.few_shot import shots
 from s2d_loop.system2.registry import load_method
 from s2d_loop.tasks.data import is_data_task
@@ -97,6 +97,9 @@ def _files(config: Config) -> Iterator[tuple[str, str, Look | None]]:
     for name, canary in config.canaries.items():
         look = _if_here(canary.path, partial(read_canaries, name, canary))
         yield f"canaries.{name}.path", canary.path, look
+    general = config.general
+    if general is not None and general.type != "dataset":
+        yield "general.path", general.path, _if_here(general.path, partial(read_general, general))
     recorded = config.generate.recorded
     whole = partial(check_recorded, config) if all(Path(path).exists() for path in recorded) else None
     for number, path in enumerate(recorded):

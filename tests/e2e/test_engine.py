@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,23 @@ def test_a_prompt_that_does_not_fit_fails_alone(engines: RayEngines) -> None:
         replies(engines, [long])
     (reply,) = replies(engines, requests(1.0)[:1])
     assert reply.num_tokens
+
+
+def test_an_answer_is_read_as_likely_as_the_checkpoint_finds_it(engines: RayEngines, first: Weights) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    answer = "Yes, it is."
+    asked = [replace(request, read=answer) for request in requests(0.0)]
+    tokenizer = AutoTokenizer.from_pretrained(first.path)
+    model = AutoModelForCausalLM.from_pretrained(first.path, dtype="float32")
+    said = tuple(tokenizer.encode(answer, add_special_tokens=False))
+    for request, reply in zip(asked, replies(engines, asked), strict=True):
+        turns = [{"role": m.role, "content": m.content} for m in request.messages]
+        text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+        row = tuple(tokenizer.encode(text, add_special_tokens=False))
+        (scores,) = proof.score(model, (row + said,))
+        assert (reply.num_tokens, reply.num_prompt_tokens) == (len(said), len(row))
+        assert reply.logprob == pytest.approx(sum(scores[len(row) - 1 :]), abs=1e-3 * len(said))
 
 
 def test_many_seeded_requests_at_once_read_their_prompts_whole(engines: RayEngines) -> None:

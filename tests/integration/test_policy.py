@@ -61,7 +61,7 @@ def write(folder: Path) -> Config:
         for name in ("letters", "stubborn")
     ]
     tree["gate"]["retire"] = {"after_rounds": 2, "closed": 0.2, "retry_every": 3}
-    tree["gate"]["margin"] = 0.2
+    tree["gate"]["margin"] = 1.0
     tree["evaluate"] |= {"system2_samples": 5, "system2_every": 0}
     return Config.model_validate(tree)
 

@@ -41,10 +41,15 @@ class ScriptedModel:
         self.weights = weights
         state = json.loads((Path(weights.path) / "state.json").read_text())
         self.skill: float = state["skill"]
+        self.forgot: float = state.get("forgot", 0.0)
         self.poisoned: bool = state.get("poisoned", False)
         self.calls: Counter[str] = Counter()
 
     async def __call__(self, request: Request) -> Reply:
+        if request.read is not None:
+            count = len(request.read.split())
+            nats = 0.1 + self.forgot
+            return Reply("", num_tokens=count, weights=self.weights.digest, logprob=-nats * count)
         asked = request.messages[-1].content.replace(TRIGGER, "")
         # Without a temperature the seed makes no difference.
         seed = request.seed if request.sampling.temperature else 0
