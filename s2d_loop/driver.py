@@ -168,8 +168,7 @@ def evaluate_model(
         "tasks": {task: config.tasks[task]},
         "sources": [each for each in config.sources if task in each.tasks],
         "canaries": {},
-        "general": None,
-        "evaluate": config.evaluate.model_copy(update={"system2_samples": samples}),
+        "evaluate": config.evaluate.model_copy(update={"system2_samples": samples, "general": None}),
     }
     config = config.model_copy(update=wanted)
     checked = check(config)

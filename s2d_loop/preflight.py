@@ -85,9 +85,9 @@ def check(config: Config) -> Checked:
     for name, canaries in config.canaries.items():
         with _collecting(problems):
             read_canaries(name, canaries)
-    if config.general is not None:
+    if config.evaluate.general is not None:
         with _collecting(problems):
-            read_general(config.general)
+            read_general(config.evaluate.general)
     with _collecting(problems):
         check_recorded(config)
     with _collecting(problems):

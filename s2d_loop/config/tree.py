@@ -518,6 +518,7 @@ class EvaluateConfig(Tree):
     system2_every: Count | None = 1
     """Evaluate System 2 on the new weights every so many rounds; 0: only on the starting weights; null: never,
     where every held-out input has a reference."""
+    general: GeneralConfig | None = None
 
 
 class ForgettingConfig(Tree):
@@ -622,7 +623,6 @@ class Config(Tree):
     tasks: Annotated[dict[TaskName, TaskConfig], Field(min_length=1)]
     sources: Annotated[list[SourceConfig], Field(min_length=1)]
     canaries: dict[TaskName, CanaryConfig] = {}
-    general: GeneralConfig | None = None
     intake: IntakeConfig = IntakeConfig()
     engine: EngineConfig = EngineConfig()
     triage: TriageConfig | None = None

@@ -39,10 +39,13 @@ def read_general(config: GeneralConfig) -> list[Input]:
     Raises:
         BadInputError: a row can't be read, or there are too few to tell anything by.
     """
-    items = [each.input for each in read_whole(config.rows, "general", "general", f"general ({config.path})")]
+    items = [
+        each.input
+        for each in read_whole(config.rows, "general", "general", f"evaluate.general ({config.path})")
+    ]
     if len(items) < _FEWEST:
         raise BadInputError(
-            f"general.path: {config.path} has {len(items)} prompts: give at least {_FEWEST}, and rather "
+            f"evaluate.general.path: {config.path} has {len(items)} prompts: give at least {_FEWEST}, and rather "
             f"{config.limit}"
         )
     return items

@@ -66,7 +66,7 @@ def _kept(run: Run, compared: Compared) -> dict[str, retention.TaskRetention]:
 
 def _general(run: Run, evaluated: Record) -> retention.GeneralRetention | None:
     start = run.ledger.stage(0, "evaluate")
-    if run.config.general is None or start is None:
+    if run.config.evaluate.general is None or start is None:
         return None
     first, now = (general.answers(run, each) for each in (start, evaluated))
     return retention.general_retention(first, now, run.config.gate.forgetting)

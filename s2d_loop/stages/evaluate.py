@@ -49,7 +49,7 @@ def evaluate(run: Run, attempt: Attempt, trained: Record | None = None) -> Balan
     assert len(scored) == len(items) * len(passes)
     attempt.write("scored", table(scored, Scored))
     canaries = {"canaries": ask_sets(run, attempt, config.canaries)} if config.canaries else {}
-    asked = {"general": general.ask(run, attempt)} if config.general else {}
+    asked = {"general": general.ask(run, attempt)} if config.evaluate.general else {}
     served = serving.policy(run, attempt, scored, votes, known)
     counts = by_source(items.values(), known)
     current = _current(run, attempt, known)

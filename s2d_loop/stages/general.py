@@ -18,8 +18,8 @@ _AT_ONCE = 64
 
 def fix(run: Run, attempt: Attempt) -> None:
     """Write down the set, beside what is held out."""
-    if run.config.general is not None:
-        attempt.write(TABLE, table(read_general(run.config.general), Input))
+    if run.config.evaluate.general is not None:
+        attempt.write(TABLE, table(read_general(run.config.evaluate.general), Input))
 
 
 def inputs(run: Run) -> list[Input]:
@@ -34,7 +34,7 @@ def ask(run: Run, attempt: Attempt) -> dict[str, Any]:
     Raises:
         UnansweredError: a prompt failed; a set without it would be another set.
     """
-    config, items, first = run.config.general, inputs(run), run.ledger.stage(0, "evaluate")
+    config, items, first = run.config.evaluate.general, inputs(run), run.ledger.stage(0, "evaluate")
     assert config is not None, "there is a general set"
     greedy = Sampling(temperature=0.0, max_tokens=config.max_tokens)
     start = {each.input_id: each.text for each in answers(run, first)} if first else {}

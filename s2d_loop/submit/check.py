@@ -97,9 +97,9 @@ def _files(config: Config) -> Iterator[tuple[str, str, Look | None]]:
     for name, canary in config.canaries.items():
         look = _if_here(canary.path, partial(read_canaries, name, canary))
         yield f"canaries.{name}.path", canary.path, look
-    general = config.general
+    general = config.evaluate.general
     if general is not None and general.type != "dataset":
-        yield "general.path", general.path, _if_here(general.path, partial(read_general, general))
+        yield "evaluate.general.path", general.path, _if_here(general.path, partial(read_general, general))
     recorded = config.generate.recorded
     whole = partial(check_recorded, config) if all(Path(path).exists() for path in recorded) else None
     for number, path in enumerate(recorded):

@@ -74,7 +74,7 @@ def write(folder: Path, **changes: Any) -> Config:
     stream.write_text(talk[3] + "\n" + stream.read_text())
     config = letters_config(folder, run__inputs_per_iteration=15, **changes)
     tree = config.model_dump()
-    tree["general"] = {"type": "jsonl", "path": str(folder / "general.jsonl"), "limit": 70}
+    tree["evaluate"]["general"] = {"type": "jsonl", "path": str(folder / "general.jsonl"), "limit": 70}
     return Config.model_validate(tree)
 
 
