@@ -201,7 +201,7 @@ class RunView:
         for commit in in_order:
             if commit.get("stage") == "promote":
                 self.in_service = int(commit.get("iteration") or 0)
-            elif commit.get("kind") == "rollback":
+            elif commit.get("kind") in SERVING:
                 self.in_service = int((commit.get("facts") or {}).get("version") or 0)
 
     @property

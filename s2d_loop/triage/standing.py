@@ -58,7 +58,8 @@ def still_counting(audits: Mapping[int, Audit]) -> tuple[dict[int, Audit], int |
 def _audits(ledger: Ledger, rules: TriageConfig, task: str, iteration: int) -> Iterator[tuple[int, Audit]]:
     """The audits of the last rounds that say something of the System 1 in service, by round."""
     version = in_service(ledger, iteration)
-    rolled_back = ledger.last("rollback")
+    back = (record for record in reversed(ledger.live) if record.kind in ("rollback", "collapsed"))
+    rolled_back = next(back, None)
     since = rolled_back.facts["from"] if rolled_back else 0
     before = [
         record

@@ -81,7 +81,7 @@ def test_with_ask_nothing_serves_until_a_person_says_so(folder: Path) -> None:
     assert (folder / "run/promoted").resolve().name.startswith("00002")
     assert examine(str(folder / "run")).findings == []
     view = RunView(r.to_json() for r in after.live)
-    assert (view.promoted, view.asked) == ([2], [1])
+    assert (view.promoted, view.asked, view.in_service) == ([2], [1], 2)
     with pytest.raises(BadInputError, match="no version waits"):
         promote(after, None)
 
