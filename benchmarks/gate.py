@@ -12,7 +12,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -204,13 +204,14 @@ def _passing(n: int, difference: float, discordant: float, rule: Rule) -> float:
         weight = float(binom.pmf(differ, n, discordant))
         if weight > 1e-12:
             # The fewer of them are worse, the sooner it passes: where it begins to fail is searched.
-            passing = bisect_left(
-                range(differ + 1),
-                True,
-                key=lambda c, of=differ: not _passes(Pairs(n - of, c, of - c, 0), rule),
-            )
+            fails = partial(_fails, n, differ, rule)
+            passing = bisect_left(range(differ + 1), True, key=fails)
             total += weight * float(binom.cdf(passing - 1, differ, worse))
     return total
+
+
+def _fails(n: int, differ: int, rule: Rule, worse: int) -> bool:
+    return not _passes(Pairs(n - differ, worse, differ - worse, 0), rule)
 
 
 def better_passes(seeds: int) -> Iterator[Promise]:
