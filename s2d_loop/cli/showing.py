@@ -1,7 +1,7 @@
 """Commands that show what a run made."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,10 +17,17 @@ def show(
     reason: Annotated[str | None, typer.Option(help="`kept`, or a reason inputs were dropped for.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task's inputs.")] = None,
     iteration: Annotated[int | None, typer.Option(help="Only this round; all unless given.")] = None,
+    heldout: Annotated[
+        Literal["lost", "gained", "wrong", "all"] | None,
+        typer.Option(help="Held-out inputs: what a round's candidate lost or gained, or has wrong."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many inputs to show.")] = 10,
     as_json: Json = False,
 ) -> None:
-    """Samples of a run: outcomes by reason, the inputs behind one of them, or one input in full."""
+    """Samples of a run: outcomes by reason, the inputs behind one of them, or one input in full.
+
+    With --heldout: the held-out inputs behind the gate's figures.
+    """
     from s2d_loop.report import history
     from s2d_loop.report import show as shown
     from s2d_loop.report.console import open_console
@@ -36,7 +43,12 @@ def show(
             as_json=as_json,
         )
         raise typer.Exit(ExitCode.DONE if found else ExitCode.BAD_INPUT)
-    if reason is None:
+    if heldout is not None:
+        from s2d_loop.report.heldout import compared
+
+        rows = compared(ledger, iteration)
+        shown.show_heldout(console, rows, change=heldout, task=task, limit=limit, as_json=as_json)
+    elif reason is None:
         shown.show_outcomes(console, history.verdicts(ledger, iteration), as_json=as_json)
     else:
         verdicts = history.verdicts(ledger, iteration)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from s2d_loop.report.cost import Spending, spending
 from s2d_loop.report.view import STAGES, Measured, RunView, Score
 
 Row = dict[str, Any]
@@ -38,6 +39,9 @@ SIGNS: dict[str, tuple[str, str, bool]] = {
     "already": ("Already known to System 1", "share of kept inputs with nothing to learn", True),
     "top_answer_share": ("Commonest answer", "its share of all winning answers", True),
     "entropy": ("Entropy of System 2's answers", "bits, mean over inputs", False),
+    "distinct_answers": ("Distinct answers", "different winning answers of a round", False),
+    "kept_share": ("Kept", "share of the inputs that System 2 answered", True),
+    "unparsable_share": ("Unparsable", "share of System 2's samples", True),
 }
 """Each sign's title, what it measures, and whether it is a share."""
 
@@ -112,17 +116,30 @@ def task_colors(view: RunView) -> list[tuple[str, str]]:
 
 def sign(view: RunView, name: str) -> tuple[Spec, int] | None:
     """One sign of collapse, a line a task; None where nothing was measured."""
+    title, _, share = SIGNS[name]
+    series = {task: [(n, getattr(signs, name)) for n, signs in view.signs(task)] for task in view.tasks}
+    return _by_task(view, series, title, share=share)
+
+
+def spent(view: RunView, value: Callable[[Spending], float]) -> tuple[Spec, int] | None:
+    """What System 2 cost for each claimed input, a line a task; None where nothing was counted."""
+    series = {
+        task: [(i.number, value(s)) for i in view.rounds if (s := spending(i, task)) is not None]
+        for task in view.tasks
+    }
+    return _by_task(view, series, "an input", share=False)
+
+
+def _by_task(
+    view: RunView, series: Mapping[str, Sequence[tuple[int, float | None]]], title: str, *, share: bool
+) -> tuple[Spec, int] | None:
     alt = _altair()
-    share = SIGNS[name][2]
     colors = dict(task_colors(view))
     table, width = [], 1
-    for task in view.tasks:
-        series = [
-            {"iteration": number, "value": value, "task": task}
-            for number, signs in view.signs(task)
-            if (value := getattr(signs, name)) is not None
-        ]
-        thinned, width = thin(series, MOST_POINTS)
+    for task, found in series.items():
+        known = [{"iteration": n, "value": value, "task": task} for n, value in found if value is not None]
+        thinned, width_here = thin(known, MOST_POINTS)
+        width = max(width, width_here)
         table += thinned
     if not table:
         return None
@@ -136,11 +153,11 @@ def sign(view: RunView, name: str) -> tuple[Spec, int] | None:
     tip = [
         alt.Tooltip("task:N"),
         alt.Tooltip("iteration:Q"),
-        alt.Tooltip("value:Q", format=".1%" if share else ".2f", title=SIGNS[name][0]),
+        alt.Tooltip("value:Q", format=".1%" if share else ",.2f", title=title),
     ]
     line = base.mark_line(point=len(table) <= MARKED_POINTS * len(colors)).encode(tooltip=tip)
     ends = _spread(_last_of(table, "task"), (0.0, top), SMALL, log=False)
-    labels = [{**row, "label": _percent(row["value"]) if share else f"{row['value']:.2f}"} for row in ends]
+    labels = [{**row, "label": _percent(row["value"]) if share else _short(row["value"])} for row in ends]
     return _finish(alt.layer(line, _labels(alt, labels, _x(table), scale, color)), height=SMALL), width
 
 
@@ -290,6 +307,10 @@ def _spread(ends: Iterable[Row], domain: tuple[float, float], height: int, *, lo
 
 def _percent(value: float) -> str:
     return f"{100 * value:.0f} %"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
 def _tokens(value: float) -> str:

@@ -19,12 +19,15 @@ import yaml
 
 from s2d_loop.report import charts, summary, text
 from s2d_loop.report.examples import Shown, pick
+from s2d_loop.report.judgement import judgement
 from s2d_loop.report.view import Iteration, RunView
 
 NEWEST = 8
 """Iterations shown open in the tables; earlier ones are folded away."""
 MOST_EARLIER = 200
 """Iterations in the folded table; of more, those at which the gate changed its mind come first."""
+MOST_LINES = 12
+"""Lines under an answer of the judgement; a run of many tasks has more."""
 LONGEST_TEXT = 4000
 MOST_CALLS = 48
 
@@ -45,6 +48,9 @@ def render(view: RunView, examples: Iterable[Shown], config: Mapping[str, Any] |
     body: dict[str, Any] = {
         "view": view,
         "quarantine": summary.quarantine(view),
+        "judgement": judgement(view),
+        "most_lines": MOST_LINES,
+        "spent": [(title, drawn.add(chart)) for title, chart in _spent(view)],
         "summaries": view.summaries,
         "systems": [
             (t, drawn.add(charts.accuracy(view, t)), drawn.add(charts.tokens(view, t)))
@@ -110,6 +116,15 @@ def _signs(view: RunView) -> Iterable[tuple[str, str, Any]]:
     for name, (title, what, _) in charts.SIGNS.items():
         if (chart := charts.sign(view, name)) is not None:
             yield title, what, chart
+
+
+def _spent(view: RunView) -> Iterable[tuple[str, Any]]:
+    for title, chart in (
+        ("System 2 calls an input", charts.spent(view, lambda spending: spending.calls)),
+        ("System 2 tokens an input", charts.spent(view, lambda spending: spending.tokens)),
+    ):
+        if chart is not None:
+            yield title, chart
 
 
 def _outcome_totals(view: RunView, task: str) -> dict[str, int]:

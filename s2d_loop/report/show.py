@@ -7,6 +7,7 @@ Each function takes rows as they stream from the run and writes either tables fo
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s2d_loop.records import KEPT, Call, Generation, Verdict, to_dict
+from s2d_loop.report.heldout import Change, Compared
 from s2d_loop.report.text import one_line, percent, visible
 
 
@@ -52,6 +54,45 @@ def show_samples(
         )
     console.print(table)
     return len(rows)
+
+
+def show_heldout(
+    console: Console,
+    compared: Iterable[Compared],
+    *,
+    change: Change,
+    task: str | None = None,
+    limit: int = 10,
+    as_json: bool = False,
+) -> int:
+    """Up to `limit` held-out inputs on which System 1 changed so; says how many it showed."""
+    rows = list(islice((c for c in compared if c.is_of(change) and task in (None, c.task)), limit))
+    if as_json:
+        _write(console, map(asdict, rows))
+        return len(rows)
+    if not rows:
+        console.print(Text("No held-out input changed so." if change != "all" else "There are none."))
+        return 0
+    title = f"held-out inputs, {change}: {len(rows)}"
+    table = Table(title=Text(title), title_justify="left", pad_edge=False)
+    for name, ratio in (("input", 3), ("question", 6), ("in service", 2), ("candidate", 2)):
+        table.add_column(name, overflow="fold", ratio=ratio)
+    table.add_column("held against", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            Text(visible(row.id)),
+            Text(one_line(row.question)),
+            Text(_marked(row.before, row.before_right)),
+            Text(_marked(row.after, row.after_right)),
+            row.reference,
+        )
+    console.print(table)
+    return len(rows)
+
+
+def _marked(answer: str | None, right: bool | None) -> str:
+    said = "unparsable" if answer is None else one_line(answer, 60)
+    return said if right is None else f"{said} ({'right' if right else 'wrong'})"
 
 
 def show_outcomes(console: Console, verdicts: Iterable[Verdict], *, as_json: bool = False) -> None:

@@ -97,7 +97,7 @@ class Stage:
     facts: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Iteration:
     """The stages that one iteration has committed, by name."""
 
@@ -124,7 +124,7 @@ class Iteration:
     def seconds(self) -> float:
         return sum(stage.seconds for stage in self.stages.values())
 
-    @property
+    @cached_property
     def signs(self) -> dict[str, Signs]:
         routed = _by_task(self.facts("triage"))
         return {
@@ -132,7 +132,7 @@ class Iteration:
             for task, row in _by_task(self.facts("curate")).items()
         }
 
-    @property
+    @cached_property
     def measured(self) -> dict[str, Measured]:
         return {
             task: Measured(

@@ -22,6 +22,7 @@ from s2d_loop.labels import LabelError, Labels, read_labels
 from s2d_loop.ledger import Ledger
 from s2d_loop.loop import run_loop
 from s2d_loop.records import HeldOut, Scored, rows
+from s2d_loop.report.heldout import compared
 from s2d_loop.review.items import items
 from s2d_loop.review.server import Server
 from s2d_loop.review.sitting import NONE_OF_THESE, Sitting
@@ -140,6 +141,19 @@ def test_each_systems_accuracy_by_round_is_a_fact(folder: Path) -> None:
     assert row["n"] == 20
     # The script: System 1 starts at 0.1, each of System 2's five samples is right with 0.7.
     assert row["system1"] < 0.5 < row["system2"]
+
+
+def test_the_rows_behind_the_gates_figures_can_be_shown(folder: Path) -> None:
+    label_all(folder, "ada")
+    ledger = go_on(folder)
+    decided = ledger.stage(2, "gate")
+    assert decided is not None
+    found = list(compared(ledger, 2))
+    gained, lost = (sum(each.is_of(change) for each in found) for change in ("gained", "lost"))
+    cell = decided.facts["by_task"]["letters"]
+    assert (gained - lost) / cell["n"] == pytest.approx(cell["difference"])
+    assert gained
+    assert {each.reference for each in found} == {"review"}
 
 
 def test_labels_take_no_lease_from_a_driver(folder: Path) -> None:
