@@ -44,7 +44,9 @@ quickstart: install
 	$(BIN)/s2d run configs/quickstart.yaml
 
 test: install lint types
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests/unit tests/integration -n auto --maxprocesses 8 --dist worksteal
+	@# These start engines and trainers, which want the machine to themselves.
+	$(BIN)/python -m pytest tests/e2e tests/faults
 
 unit integration e2e faults: install
 	$(BIN)/python -m pytest tests/$@
