@@ -213,7 +213,10 @@ def labelled(page: Any, count: int) -> None:
 def reviewing(run: Path, rater: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """`s2d review` and the address it names; it is ended with the context, whatever happened."""
     command = [sys.executable, "-m", "s2d_loop.cli", "review", str(run), "--rater", rater, "--json"]
+    # What is started in the background, these tests perhaps, ignores Ctrl-C, and so would its children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        signal.signal(signal.SIGINT, before)
         try:
             assert process.stdout is not None
             yield process.stdout.readline().removeprefix("Label at ").strip(), process
