@@ -102,6 +102,7 @@ def _checks(view: RunView) -> Iterator[Line]:
             f"s2d show RUN --heldout lost --iteration {last.number}",
         )
     yield from _collapse(view)
+    yield from _lost_system2(view)
     if kept := retention_table(view):
         worst = next(s for s in _WORST if any(row["state"] == s for row in kept))
         lost = [row["what"] for row in kept if row["state"] == worst]
@@ -154,6 +155,19 @@ def _collapse(view: RunView) -> Iterator[Line]:
             "; ".join(told),
             f"s2d show RUN --task {task} --iteration {newest} --reason kept",
         )
+
+
+def _lost_system2(view: RunView) -> Iterator[Line]:
+    """Tasks whose System 2 the training cost: it may be what teaches next, and what serves in System 1's place."""
+    for each in view.summaries:
+        start, now = each.system2_start, each.system2_now
+        if start and now and start.low is not None and now.high is not None and now.high < start.low:
+            yield Line(
+                f"{each.task}: System 2 of the trained weights",
+                f"{percent(start.accuracy)} \u2192 {percent(now.accuracy)}",
+                "watch",
+                "Training on direct answers cost it; generate.teacher: start keeps it from teaching.",
+            )
 
 
 def _canaries(view: RunView) -> Iterator[Line]:

@@ -37,6 +37,16 @@ def test_a_run_that_learns_is_getting_better() -> None:
     assert safe.state == "good"
 
 
+def test_a_system_2_that_training_cost_is_to_be_looked_at() -> None:
+    made = commits(3)
+    measured = [c["facts"]["by_task"]["coin_flip"] for c in made if c.get("stage") == "evaluate"]
+    last = next(row for row in reversed(measured) if row["system2"])
+    last["system2"] |= {"accuracy": 0.5, "low": 0.46, "high": 0.54}
+    _, safe, _ = answers(RunView(made))
+    assert safe.short == "Look at: coin_flip: System 2 of the trained weights"
+    assert lines(RunView(made))["coin_flip: System 2 of the trained weights"].figure.endswith("50.0 %")
+
+
 def test_a_run_that_promoted_nothing_is_not_called_better() -> None:
     better, safe, _ = answers(RunView(commits(2, hold=(1, 2))))
     assert (better.short, better.state) == ("Not yet: nothing was promoted", "watch")
