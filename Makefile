@@ -44,7 +44,7 @@ quickstart: install
 	$(BIN)/s2d run configs/quickstart.yaml
 
 test: install lint types
-	$(BIN)/python -m pytest tests/unit tests/integration -n auto --maxprocesses 8 --dist worksteal
+	$(BIN)/python -m pytest tests/unit tests/integration -n logical --maxprocesses 8 --dist worksteal
 	@# These start engines and trainers, which want the machine to themselves.
 	$(BIN)/python -m pytest tests/e2e tests/faults
 
