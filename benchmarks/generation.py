@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from s2d_loop.config.tree import EngineConfig
+from s2d_loop.config.generation import EngineConfig
 from s2d_loop.generate import generate
 from s2d_loop.plan import Plan
 from s2d_loop.records import Input, Message, Messages, Sampling, Weights, call_seed, content_hash

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from s2d_loop.config.tree import EngineConfig
+from s2d_loop.config.generation import EngineConfig
 from s2d_loop.engine import processes
 from s2d_loop.engine.mailbox import Mailboxes
 from s2d_loop.engine.proof import Reference

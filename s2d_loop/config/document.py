@@ -27,7 +27,7 @@ NUMBER = re.compile(
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe parser with the scalars of YAML 1.2."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own attribute
+    yaml_implicit_resolvers: dict[str, Any] = {}
 
 
 _Loader.add_implicit_resolver(f"{_TAG}merge", re.compile("^<<$"), ["<"])

@@ -6,9 +6,14 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from s2d_loop.config import overrides as overriding
+from s2d_loop.config.base import Tree
 from s2d_loop.config.document import Document, read
+from s2d_loop.config.generation import EngineConfig
+from s2d_loop.config.inputs import SourceConfig
+from s2d_loop.config.misfits import misfits
 from s2d_loop.config.problems import Key, error
-from s2d_loop.config.tree import Config, EngineConfig, SourceConfig, TaskConfig, Tree, misfits
+from s2d_loop.config.tasks import TaskConfig
+from s2d_loop.config.tree import Config
 from s2d_loop.config.words import plain
 
 S = TypeVar("S", bound=Tree)

@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from s2d_loop.config.tree import CurateConfig
+from s2d_loop.config.tasks import CurateConfig
 from s2d_loop.curate.language import in_other_language
 from s2d_loop.curate.vote import LOW_SHARE, NO_MAJORITY, NO_PARSABLE_ANSWER, TIE, Decision, decide
 from s2d_loop.errors import NotRecordedError, RequestError

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from s2d_loop.config.tree import EngineConfig
+from s2d_loop.config.generation import EngineConfig
 from s2d_loop.engine import processes, proof, settings
 from s2d_loop.engine.mailbox import Mailboxes
 from s2d_loop.engine.wire import Outcome, Proof, Refusal, Ticket

@@ -16,7 +16,7 @@ from typing import Any
 
 import ray
 
-from s2d_loop.config.tree import EngineConfig
+from s2d_loop.config.generation import EngineConfig
 from s2d_loop.engine.lane import POLL_GRACE_S, Lane, LostError, first_line
 from s2d_loop.engine.mailbox import POLL_S
 from s2d_loop.engine.pool import HEALTH_S, Roster

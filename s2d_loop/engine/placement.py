@@ -9,7 +9,8 @@ import ray
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from s2d_loop.config.tree import EngineConfig, TrainConfig
+from s2d_loop.config.generation import EngineConfig
+from s2d_loop.config.training import TrainConfig
 from s2d_loop.engine.settings import num_ranks
 from s2d_loop.errors import BadInputError, EngineError
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import ray
 
 from s2d_loop import logs
-from s2d_loop.config.tree import EngineConfig
+from s2d_loop.config.generation import EngineConfig
 from s2d_loop.engine import placement, proof, settings
 from s2d_loop.engine.mailbox import POLL_S
 from s2d_loop.engine.wire import Proof

@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from s2d_loop.config.tree import EngineConfig
+from s2d_loop.config.generation import EngineConfig
 from s2d_loop.engine import placement
 from s2d_loop.engine.actor import Engine
 from s2d_loop.engine.client import ClientFactory

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from s2d_loop.config.tree import EngineConfig
+from s2d_loop.config.generation import EngineConfig
 from s2d_loop.errors import BadInputError
 
 # Blocks of 32 tokens: with vLLM's own 128 on CPUs short prompts share no prefix at all.

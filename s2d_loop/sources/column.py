@@ -6,7 +6,7 @@ No other column is looked at, so that a label that lies beside the prompt can't 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from s2d_loop.config.tree import COLUMN
+from s2d_loop.config.inputs import COLUMN
 from s2d_loop.formats.base import Item, UnreadableError, excerpt, kind, messages, prompt_text
 from s2d_loop.records import Message, Messages
 

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from s2d_loop import paths
 from s2d_loop.config.load import load
-from s2d_loop.config.tree import TaskConfig
+from s2d_loop.config.tasks import TaskConfig
 from s2d_loop.curate.judge import curate
 from s2d_loop.evaluate.metrics import wilson
 from s2d_loop.generate import CallModel, generate

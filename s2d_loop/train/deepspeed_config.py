@@ -6,7 +6,7 @@ because they must be the same for every ZeRO stage.
 
 from typing import Any
 
-from s2d_loop.config.tree import TrainConfig
+from s2d_loop.config.training import TrainConfig
 
 # Elements a reduction or gathering handles at once: small enough for a small machine's memory.
 BUCKET = 50_000_000

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from s2d_loop.config.tree import TrainConfig
+from s2d_loop.config.training import TrainConfig
 from s2d_loop.records import Weights, digest
 from s2d_loop.weights import sha256_of
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from s2d_loop.config.tree import TrainConfig
+from s2d_loop.config.training import TrainConfig
 from s2d_loop.errors import TrainError
 
 # What model families call the dropout of attention weights.

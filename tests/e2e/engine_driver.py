@@ -12,7 +12,7 @@ from pathlib import Path
 
 import ray
 
-from s2d_loop.config.tree import EngineConfig
+from s2d_loop.config.generation import EngineConfig
 from s2d_loop.engine.actor import Engine
 from s2d_loop.engine.ray_engines import RayEngines
 from s2d_loop.records import Message, Reply, Request, Sampling, Weights

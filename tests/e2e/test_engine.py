@@ -19,7 +19,7 @@ import psutil
 import pytest
 import ray
 
-from s2d_loop.config.tree import EngineConfig
+from s2d_loop.config.generation import EngineConfig
 from s2d_loop.engine import proof
 from s2d_loop.engine.ray_engines import RayEngines
 from s2d_loop.engine.wire import Proof

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from s2d_loop.config.tree import EngineConfig
+from s2d_loop.config.generation import EngineConfig
 from s2d_loop.engine.ray_engines import RayEngines
 from s2d_loop.errors import StoppedError, TrainError
 from s2d_loop.records import Weights

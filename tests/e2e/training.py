@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from s2d_loop.config.tree import TrainConfig
+from s2d_loop.config.training import TrainConfig
 from s2d_loop.records import Example, Message, Weights, table
 from s2d_loop.train import TrainJob, weights_digest
 from s2d_loop.train.job import WorkerTask, job_digest

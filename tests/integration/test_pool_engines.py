@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import ray
 
-from s2d_loop.config.tree import EngineConfig
+from s2d_loop.config.generation import EngineConfig
 from s2d_loop.engine.client import PoolClient
 from s2d_loop.engine.mailbox import Mailboxes
 from s2d_loop.engine.proof import Reference

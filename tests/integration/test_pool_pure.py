@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from s2d_loop.config.tree import EngineConfig, TrainConfig
+from s2d_loop.config.generation import EngineConfig
+from s2d_loop.config.training import TrainConfig
 from s2d_loop.engine import placement, proof, settings
 from s2d_loop.engine.wire import Proof
 from s2d_loop.errors import BadInputError

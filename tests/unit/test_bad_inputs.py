@@ -12,7 +12,7 @@ import ray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s2d_loop.config.tree import EngineConfig
+from s2d_loop.config.generation import EngineConfig
 from s2d_loop.engine.client import PoolClient
 from s2d_loop.engine.mailbox import Mailboxes
 from s2d_loop.engine.pool import Roster

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from scipy.stats import binomtest
 
 from s2d_loop.config import CanaryConfig, MethodConfig, TaskConfig
-from s2d_loop.config.tree import HeldOutConfig
+from s2d_loop.config.inputs import HeldOutConfig
 from s2d_loop.errors import BadInputError
 from s2d_loop.evaluate.canaries import (
     LEVEL,

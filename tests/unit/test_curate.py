@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2d_loop.config.tree import CurateConfig, UscConfig
+from s2d_loop.config.tasks import CurateConfig, UscConfig
 from s2d_loop.curate import judge
 from s2d_loop.curate.judge import REASONS, curate
 from s2d_loop.curate.language import check_languages

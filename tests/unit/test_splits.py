@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from s2d_loop.config import Config
-from s2d_loop.config.tree import HeldOutConfig, SourceConfig
+from s2d_loop.config.inputs import HeldOutConfig, SourceConfig
 from s2d_loop.intake import HELD_OUT, NeverTrain, claim
 from s2d_loop.records import HeldOut, Input, rows
 from s2d_loop.reproduce.plan import configured

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from s2d_loop.config.tree import CurateConfig
+from s2d_loop.config.tasks import CurateConfig
 from s2d_loop.curate.judge import (
     CUT_OFF,
     EMPTY_REPLY,

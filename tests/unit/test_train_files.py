@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from s2d_loop.config.tree import TrainConfig
+from s2d_loop.config.training import TrainConfig
 from s2d_loop.errors import TrainError
 from s2d_loop.records import Weights
 from s2d_loop.train import RayTrainer, TrainJob, check_export, weights_digest
