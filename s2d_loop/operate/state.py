@@ -23,11 +23,11 @@ class State:
 
 
 def state(ledger: Ledger) -> State:
-    """What the newest record that is about the driver says."""
+    """What the newest record that is about the driver says; what an operator did to a finished run leaves it so."""
+    if finished := ledger.last("finished"):
+        return State("finished", ExitCode.HELD if finished.facts["held"] else ExitCode.DONE)
     for record in reversed(ledger.live):
         match record.kind:
-            case "finished":
-                return State("finished", ExitCode.HELD if record.facts["held"] else ExitCode.DONE)
             case "collapsed" if record is collapsed(ledger):
                 return State("collapsed", ExitCode.COLLAPSED, str(record.facts["sentence"]))
             case "stopped":

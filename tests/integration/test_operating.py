@@ -1,6 +1,7 @@
 """The operator's commands, on a small scripted run: what they say, and that a root is all they need."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from s2d_loop.cli import app
 from s2d_loop.errors import BadInputError
 from s2d_loop.ledger import Ledger
 from s2d_loop.operate.lineage import lineage
+from s2d_loop.operate.service import roll_back
 from s2d_loop.operate.state import state
 from s2d_loop.operate.why import why
 from s2d_loop.records import Example, Input, rows
@@ -29,6 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_sources(folder, story)
     lived(folder, story, "run")
     lived(folder, replace(story, rounds=1), "other")
+    shutil.copytree(folder / "run", folder / "going")
+    max((folder / "going/ledger").iterdir()).unlink()  # that it is finished
     (folder / "damaged/ledger").mkdir(parents=True)
     (folder / "damaged/ledger/00000001.json").write_text("{}")
     return folder
@@ -124,29 +128,37 @@ def test_lineage_leads_back_to_the_start_and_to_every_pool_row(folder: Path, led
 
 def test_runs_are_told_with_one_that_is_damaged(folder: Path) -> None:
     found = {row["run"]: row for row in json.loads(s2d("runs", folder, "--json"))}
-    assert found.keys() == {"run", "other", "damaged"}
+    assert found.keys() == {"run", "other", "going", "damaged"}
     assert (found["run"]["state"], found["run"]["round"], found["run"]["rounds"]) == ("finished", 3, 3)
+    assert found["going"]["state"] == "open"
     assert found["damaged"]["state"] == "damaged"
     assert "finished" in s2d("runs", folder)
 
 
 def test_the_exit_status_is_the_runs_own(folder: Path, ledger: Ledger) -> None:
-    def status() -> int:
-        args = ["status", str(folder / "run"), "--follow", "--exit-status", "--json"]
+    def status(run: str) -> int:
+        args = ["status", str(folder / run), "--follow", "--exit-status", "--json"]
         return CliRunner().invoke(app, args).exit_code
 
     finished = ledger.last("finished")
     assert finished is not None
-    assert status() == (3 if finished.facts["held"] else 0)
-    other = Ledger(ledger.store, _clock())
-    other.append("stopped", facts={"why": "asked to stop", "last": ""})
-    assert (status(), state(other).why) == (130, "asked to stop")
-    other.append("stalled", facts={"found": ["an engine hangs"]})
-    assert status() == 1
+    assert status("run") == (3 if finished.facts["held"] else 0)
+    going = Ledger(_store(folder / "going"), _clock())
+    going.append("stopped", facts={"why": "asked to stop", "last": ""})
+    assert (status("going"), state(going).why) == (130, "asked to stop")
+    going.append("stalled", facts={"found": ["an engine hangs"]})
+    assert status("going") == 1
+
+
+def test_a_finished_run_stays_so_whatever_an_operator_does(folder: Path) -> None:
+    ledger = Ledger(_store(folder / "other"), _clock())
+    before = state(ledger)
+    roll_back(ledger, "start")
+    assert (before.name, state(ledger)) == ("finished", before)
 
 
 def test_following_ends_with_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = folder / "other"
+    run = folder / "going"
     ledger = Ledger(_store(run), _clock())
     ledger.take_lease()
     naps = _naps(ledger)
