@@ -65,6 +65,12 @@ class Round:
     accuracy: Mapping[str, float]
     calls: Mapping[str, float]
     """System 2 calls a claimed input, by task."""
+    saved: Mapping[str, int]
+    """System 2 calls that triage saved, by task."""
+    audits: Mapping[str, tuple[int, int]]
+    """Audited inputs that would have been skipped, and those of them that were misses, by task."""
+    drift: tuple[str, ...]
+    """The tasks whose audit says that the stream or System 1 has changed."""
     decision: str
     retired: tuple[str, ...]
     sentence: str
@@ -138,9 +144,11 @@ def rounds(ledger: Ledger) -> Iterator[Round]:
         number = record.iteration
         served = ledger.stage(in_service(ledger, number + 1), "evaluate")
         claimed = ledger.stage(number, "intake")
+        triaged = ledger.stage(number, "triage")
         generated = ledger.stage(number, "generate")
-        assert served and claimed and generated
-        spent = generated.facts["by_task"]
+        curated = ledger.stage(number, "curate")
+        assert served and claimed and triaged and generated and curated
+        spent, audits = generated.facts["by_task"], curated.facts["audit"]
         yield Round(
             number=number,
             accuracy={task: row[SYSTEM1]["accuracy"] for task, row in served.facts["by_task"].items()},
@@ -148,6 +156,9 @@ def rounds(ledger: Ledger) -> Iterator[Round]:
                 task: spent[task]["calls"] / count if task in spent else 0.0
                 for task, count in claimed.facts["by_task"].items()
             },
+            saved={task: each["saved"]["calls"] or 0 for task, each in triaged.facts["by_task"].items()},
+            audits={task: (each["n"], each["misses"]) for task, each in audits.items()},
+            drift=tuple(task for task, each in audits.items() if each["drift"]),
             decision=record.facts["decision"],
             retired=tuple(each["task"] for each in record.facts["retired"]),
             sentence=record.facts["sentence"],
@@ -203,25 +214,40 @@ def table(seen: Sequence[Round]) -> str:
 
 
 def page(found: Mapping[int, Sequence[Round]], path: Path) -> None:
-    """The curves of every seed: a line a task."""
+    """The curves of every seed: a line a task, and when something new arrived."""
     import altair as alt
 
-    points = [
-        {"round": each.number, "task": task, "figure": figure, "value": value, "seed": seed}
-        for seed, seen in found.items()
-        for each in seen
-        for figure, by_task in (
-            ("System 1 in service", each.accuracy),
-            ("System 2 calls an input", each.calls),
-        )
-        for task, value in by_task.items()
-    ]
-    base = alt.Chart(alt.Data(values=points)).encode(x=alt.X("round:Q", axis=alt.Axis(format="d")))
-    line = base.mark_line(point=alt.OverlayMarkDef(size=20)).encode(
-        y=alt.Y("value:Q", title=None), color="task:N", tooltip=["task:N", "round:Q", "value:Q"]
-    )
-    chart = line.properties(width=300, height=180).facet(row="figure:N", column="seed:N")
-    chart.resolve_scale(y="independent").save(str(path), inline=True)
+    comings = [{"round": n, "what": name} for name, n in {**JOINS, POISONED: POISONED_ROUND}.items() if n > 1]
+    marks = alt.Chart(alt.Data(values=comings)).encode(x="round:Q")
+    events = marks.mark_rule(color="lightgray") + marks.mark_text(
+        align="left", dx=2, y=100, fontSize=9, color="gray"
+    ).encode(text="what:N")
+    figures = {
+        "System 1 in service, accuracy": ("accuracy", "%"),
+        "System 2 calls an input": ("calls", "d"),
+    }
+    grid = []
+    for figure, (name, form) in figures.items():
+        charts = []
+        for seed, seen in found.items():
+            points = [
+                {"round": each.number, "task": task, "value": value}
+                for each in seen
+                for task, value in getattr(each, name).items()
+            ]
+            lines = (
+                alt.Chart(alt.Data(values=points), title=f"{figure}, seed {seed}")
+                .mark_line(point=alt.OverlayMarkDef(size=20))
+                .encode(
+                    x=alt.X("round:Q", axis=alt.Axis(format="d", tickMinStep=1)),
+                    y=alt.Y("value:Q", title=None, axis=alt.Axis(format=form)),
+                    color=alt.Color("task:N", title=None),
+                    tooltip=["task:N", "round:Q", alt.Tooltip("value:Q", format=".3g")],
+                )
+            )
+            charts.append((lines + events).properties(width=300, height=180))
+        grid.append(alt.hconcat(*charts))
+    alt.vconcat(*grid).save(str(path), inline=True)
 
 
 def main() -> None:
