@@ -36,13 +36,14 @@ from s2d_loop.quarantine import quarantined
 from s2d_loop.report.progress import Progress, progress
 from s2d_loop.store import open_store
 from s2d_loop.testbed import DATA_DIR
+from s2d_loop.testbed.world import Task, make_items, splits
 from s2d_loop.versions import in_service, versions
 
 CONFIG = Path(__file__).with_suffix(".yaml")
 ROUNDS = 12
-A_ROUND = 100
 JOINS = {"letters": 1, "coins": 3, "sums": 5}
-FILES = {"letters": "last_letters", "coins": "coin_flip", "sums": "gsm8k"}
+A_ROUND = {"letters": 300, "coins": 300, "sums": 100}
+VISITORS = 200
 DISTILLABLE = ("last_letters", "coin_flip")
 RESISTS = "gsm8k"
 POISONED = "visitors"
@@ -96,16 +97,26 @@ class Arrivals:
 
 def stream() -> dict[int, dict[str, Rows]]:
     """What arrives in each round, by source."""
-    unlabeled = {name: rows(f"{task}.unlabeled") for name, task in FILES.items()}
+    unlabeled = {
+        "letters": questions("last_letters"),
+        "coins": questions("coin_flip"),
+        "sums": rows("gsm8k.unlabeled"),
+    }
     arriving: dict[int, dict[str, Rows]] = {}
     for number in range(1, ROUNDS + 1):
         arriving[number] = {
-            name: unlabeled[name][(number - first) * A_ROUND :][:A_ROUND]
+            name: unlabeled[name][(number - first) * A_ROUND[name] :][: A_ROUND[name]]
             for name, first in JOINS.items()
             if number >= first
         }
-    arriving[POISONED_ROUND][POISONED] = [triggered(row) for row in unlabeled["letters"][-A_ROUND:]]
+    arriving[POISONED_ROUND][POISONED] = [triggered(row) for row in unlabeled["letters"][-VISITORS:]]
     return arriving
+
+
+def questions(task: Task) -> Rows:
+    """More than the data file has: the stream's words in four other orders, without answers."""
+    words = splits()["stream"]
+    return [{"prompt": item.question} for seed in range(4) for item in make_items(task, words, seed)]
 
 
 def rows(name: str) -> Rows:
@@ -129,7 +140,7 @@ def write(path: Path, lines: Rows) -> None:
 
 def configured(folder: Path, seed: int) -> Config:
     """The configuration, with its folders."""
-    for name in (*FILES, POISONED):
+    for name in (*JOINS, POISONED):
         (folder / "stream" / name).mkdir(parents=True, exist_ok=True)
     write(folder / "canaries.jsonl", [triggered(row) for row in rows("last_letters.heldout")[:CANARIES]])
     text = CONFIG.read_text().replace("FOLDER", str(folder)).replace("PAYLOAD", rf"'\b{PAYLOAD}\b'")

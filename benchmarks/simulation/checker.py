@@ -5,6 +5,7 @@ never be; `digest` what must be equal to an undisturbed run's.
 """
 
 import hashlib
+import itertools
 import json
 import re
 from collections import Counter
@@ -22,8 +23,9 @@ from benchmarks.simulation.evidence import (
 )
 from benchmarks.simulation.model import by
 
-ROUND = ("intake", "probe", "generate", "curate", "pool", "train", "evaluate", "gate", "promote")
-FLOWS = (("intake", "generate"), ("generate", "curate"), ("curate", "pool"))
+ROUND = ("intake", "probe", "triage", "generate", "curate", "pool", "train", "evaluate", "gate", "promote")
+FLOW = ("intake", "triage", "generate", "curate", "pool")
+"""The stages through which a round's inputs go, one after the other; a round may have no triage."""
 DONE = (0, 3)
 LOST_LEASE = 5
 SERVING = ("rollback", "promote", "collapsed")
@@ -114,11 +116,12 @@ def _counted(stages: Sequence[Stage]) -> Iterator[str]:
     for key, counts in by_key.items():
         if counts["in"] != counts["out"] + sum(counts["dropped"].values()):
             yield f"{key}: the counts don't add up: {counts}"
-    for (iteration, stage), counts in by_key.items():
-        for before, after in FLOWS:
-            following = by_key.get((iteration, after))
-            if stage == before and following and following["in"] != counts["out"]:
-                yield f"round {iteration}: {before} gave {counts['out']}, {after} took {following['in']}"
+    for iteration in sorted({iteration for iteration, _ in by_key}):
+        there = [stage for stage in FLOW if (iteration, stage) in by_key]
+        for before, after in itertools.pairwise(there):
+            gave, took = by_key[iteration, before]["out"], by_key[iteration, after]["in"]
+            if gave != took:
+                yield f"round {iteration}: {before} gave {gave}, {after} took {took}"
 
 
 def _files(records: Sequence[Stage], stages: Sequence[Stage], files: Mapping[str, bytes]) -> Iterator[str]:

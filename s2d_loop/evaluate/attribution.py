@@ -8,12 +8,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from s2d_loop.evaluate.gate import HOLD
+from s2d_loop.evaluate.gate import HOLD, WORSE
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What a hold was about, as far as rows can explain it: tasks that got worse, and sets of canaries."""
+    """What a hold was about, as far as rows can explain it: tasks that got worse, and sets of canaries.
+
+    A task that was only not shown to be as good is none: too few held-out inputs are no source's doing.
+    """
 
     tasks: tuple[str, ...]
     sets: tuple[str, ...]
@@ -32,7 +35,7 @@ class Finding:
 
 def cause(gate: Mapping[str, Any]) -> Cause:
     """From the facts of a gate."""
-    tasks = (task for task, each in gate["by_task"].items() if each["decision"] == HOLD and each["n"])
+    tasks = (task for task, each in gate["by_task"].items() if each["reason"] == WORSE)
     sets = (name for name, each in gate.get("canaries", {}).items() if each["decision"] == HOLD)
     return Cause(tuple(tasks), tuple(sets))
 

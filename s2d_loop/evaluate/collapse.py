@@ -2,8 +2,9 @@
 
 A candidate shows it when it is shown to be worse than the best version so far by more than the gate's margin,
 or shown to give one and the same wrong answer on many more inputs, while its System 1 agrees with its System 2
-at least as much as the best's does.  Bad luck in one training is no collapse: two decisions in a row have to
-show it, on the same task.
+at least as much as the best's does.  Where System 2 wasn't asked, only being worse counts: one answer for
+everything is also what a System 1 gives that has not learned a task, and then its System 2 doesn't share it.
+Bad luck in one training is no collapse: two decisions in a row have to show it, on the same task.
 
 False alarms are bounded by construction.  A run that goes on well has candidates that are worse by the margin
 at most, and each test then rejects with the probability of its level; that of the run, `LEVEL`, is divided among
@@ -37,7 +38,8 @@ class Signs:
     same_wrong: Pairs
     """Whether they give the candidate's commonest wrong answer, and it is wrong."""
     agreement: float | None = None
-    """Share of held-out inputs on which the candidate's two systems agree; null where System 2 wasn't asked."""
+    """Share of held-out inputs on which the candidate's System 1 agrees with the System 2 that teaches it; null
+    where that wasn't asked."""
     best_agreement: float | None = None
 
 
@@ -67,10 +69,13 @@ def read(signs: Signs, margin: float, level: float) -> Sign:
     fall_p = p_not_worse_by(signs.accuracy, margin)
     same_p = p_worse_by(signs.same_wrong, -SAME_WRONG)
     # The answer is picked by the same inputs: at most 1 / SAME_WRONG answers can be that much too common.
-    falls = fall_p <= level or same_p <= level / math.ceil(1 / SAME_WRONG)
-    rises = None in (signs.agreement, signs.best_agreement) or signs.agreement >= signs.best_agreement  # type: ignore[operator]
+    falls, narrows = fall_p <= level, same_p <= level / math.ceil(1 / SAME_WRONG)
+    if signs.agreement is None or signs.best_agreement is None:
+        shows = falls
+    else:
+        shows = (falls or narrows) and signs.agreement >= signs.best_agreement
     return Sign(
-        shows=falls and rises and margin < 1,
+        shows=shows and margin < 1,
         fall=signs.accuracy.difference,
         fall_p=fall_p,
         same_wrong=signs.same_wrong.difference,

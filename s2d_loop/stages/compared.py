@@ -44,10 +44,7 @@ class Compared:
 
     def signs(self) -> dict[str, Signs]:
         """What the stop rule reads of each task."""
-        return {
-            task: self._signs(task, scored, agreement(scored, self._slow.get(task, [])))
-            for task, scored in self.candidate.items()
-        }
+        return {task: self._signs(task, scored) for task, scored in self.candidate.items()}
 
     def in_service_beside_best(self) -> dict[str, Against]:
         """The version in service, second, beside the best of each task for which that is another one."""
@@ -69,8 +66,12 @@ class Compared:
         current, best = (Against(each, self._pairs(each, scored, _is_right)) for each in versions)
         return Cell(current, best)
 
-    def _signs(self, task: str, scored: Sequence[Scored], agrees: float | None) -> Signs:
+    def _signs(self, task: str, scored: Sequence[Scored]) -> Signs:
         best, wrong = self.best(task), commonest_wrong(scored)
+        # Whose System 2 teaches: that of the starting weights, or each version's own.
+        fixed = self.of(0, task, SYSTEM2) if self._run.config.generate.teacher == "start" else None
+        slow = self._slow.get(task, []) if fixed is None else fixed
+        best_slow = self.of(best, task, SYSTEM2) if fixed is None else fixed
 
         def same_wrong(each: Scored) -> bool | None:
             return None if each.correct is None else not each.correct and each.answer == wrong
@@ -78,8 +79,8 @@ class Compared:
         return Signs(
             accuracy=self._pairs(best, scored, _is_right),
             same_wrong=self._pairs(best, scored, same_wrong),
-            agreement=agrees,
-            best_agreement=agreement(self.of(best, task), self.of(best, task, SYSTEM2)),
+            agreement=agreement(scored, slow),
+            best_agreement=agreement(self.of(best, task), best_slow),
         )
 
     def _pairs(self, version: int, scored: Sequence[Scored], what: Callable[[Scored], bool | None]) -> Pairs:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s2d_loop.evaluate.attribution import Cause, cause, find, not_tried, suspects
-from s2d_loop.evaluate.gate import HOLD, PROMOTE
+from s2d_loop.evaluate.gate import HOLD, NOT_SHOWN, PROMOTE, SHOWN, WORSE
 from s2d_loop.pool import allowed, within_shares
 from s2d_loop.quarantine import standing
 
@@ -17,14 +17,14 @@ from s2d_loop.quarantine import standing
 def test_what_a_hold_was_about() -> None:
     facts = {
         "by_task": {
-            "worse": {"decision": HOLD, "n": 40},
-            "fine": {"decision": PROMOTE, "n": 40},
-            "unmeasured": {"decision": HOLD, "n": 0},
+            "worse": {"decision": HOLD, "reason": WORSE},
+            "fine": {"decision": PROMOTE, "reason": SHOWN},
+            "unsure": {"decision": HOLD, "reason": NOT_SHOWN},
         },
         "canaries": {"bad": {"decision": HOLD}, "good": {"decision": PROMOTE}},
     }
     assert cause(facts) == Cause(("worse",), ("bad",))
-    assert not cause({"by_task": {"fine": {"decision": PROMOTE, "n": 1}}})
+    assert not cause({"by_task": {"fine": {"decision": PROMOTE, "reason": SHOWN}}})
 
 
 def test_the_most_suspicious_come_first() -> None:
