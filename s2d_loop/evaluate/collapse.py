@@ -1,10 +1,11 @@
 """Whether a run's training eats itself: what it teaches makes System 1 worse while the two systems agree.
 
 A candidate shows it when it is shown to be worse than the best version so far by more than the gate's margin,
-or shown to give one and the same wrong answer on many more inputs, while its System 1 agrees with its System 2
-at least as much as the best's does.  Where System 2 wasn't asked, only being worse counts: one answer for
-everything is also what a System 1 gives that has not learned a task, and then its System 2 doesn't share it.
-Bad luck in one training is no collapse: two decisions in a row have to show it, on the same task.
+while its System 1 agrees with its System 2 at least as much as the best's does; or when it is shown to give one
+and the same wrong answer on many more inputs, with its System 2 saying so too.  (A System 1 that begins to learn,
+or never learns, a task also gives one answer to many inputs; its System 2 doesn't.)  Where System 2 wasn't
+asked, only being worse counts.  Bad luck in one training is no collapse: two decisions in a row have to show it,
+on the same task.
 
 False alarms are bounded by construction.  A run that goes on well has candidates that are worse by the margin
 at most, and each test then rejects with the probability of its level; that of the run, `LEVEL`, is divided among
@@ -36,7 +37,7 @@ class Signs:
     accuracy: Pairs
     """Whether they are right; the best comes first."""
     same_wrong: Pairs
-    """Whether they give the candidate's commonest wrong answer, and it is wrong."""
+    """Whether both their systems give the candidate's commonest wrong answer, and it is wrong."""
     agreement: float | None = None
     """Share of held-out inputs on which the candidate's System 1 agrees with the System 2 that teaches it; null
     where that wasn't asked."""
@@ -70,12 +71,10 @@ def read(signs: Signs, margin: float, level: float) -> Sign:
     same_p = p_worse_by(signs.same_wrong, -SAME_WRONG)
     # The answer is picked by the same inputs: at most 1 / SAME_WRONG answers can be that much too common.
     falls, narrows = fall_p <= level, same_p <= level / math.ceil(1 / SAME_WRONG)
-    if signs.agreement is None or signs.best_agreement is None:
-        shows = falls
-    else:
-        shows = (falls or narrows) and signs.agreement >= signs.best_agreement
+    known = signs.agreement is not None and signs.best_agreement is not None
+    rises = not known or signs.agreement >= signs.best_agreement  # type: ignore[operator]
     return Sign(
-        shows=shows and margin < 1,
+        shows=((falls and rises) or narrows) and margin < 1,
         fall=signs.accuracy.difference,
         fall_p=fall_p,
         same_wrong=signs.same_wrong.difference,

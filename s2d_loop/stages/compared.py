@@ -1,6 +1,6 @@
 """A round's candidate beside other versions on the held-out inputs: what the gate and the stop rule judge by."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from s2d_loop.evaluate.collapse import Signs, agreement, commonest_wrong
 from s2d_loop.evaluate.gate import Against, Cell, pairs_of
@@ -51,7 +51,7 @@ class Compared:
         found = {}
         for task in self.candidate:
             if (best := self.best(task)) != self.current:
-                found[task] = Against(best, self._pairs(best, self.of(self.current, task), _is_right))
+                found[task] = Against(best, self._pairs(best, self.of(self.current, task)))
         return found
 
     def best(self, task: str, category: str | None = None) -> int:
@@ -63,7 +63,7 @@ class Compared:
 
     def _cell(self, scored: Sequence[Scored], task: str, category: str | None = None) -> Cell:
         versions = (self.current, self.best(task, category))
-        current, best = (Against(each, self._pairs(each, scored, _is_right)) for each in versions)
+        current, best = (Against(each, self._pairs(each, scored)) for each in versions)
         return Cell(current, best)
 
     def _signs(self, task: str, scored: Sequence[Scored]) -> Signs:
@@ -73,19 +73,18 @@ class Compared:
         slow = self._slow.get(task, []) if fixed is None else fixed
         best_slow = self.of(best, task, SYSTEM2) if fixed is None else fixed
 
-        def same_wrong(each: Scored) -> bool | None:
-            return None if each.correct is None else not each.correct and each.answer == wrong
-
         return Signs(
-            accuracy=self._pairs(best, scored, _is_right),
-            same_wrong=self._pairs(best, scored, same_wrong),
+            accuracy=self._pairs(best, scored),
+            same_wrong=pairs_of(_say(wrong, self.of(best, task), best_slow), _say(wrong, scored, slow)),
             agreement=agreement(scored, slow),
             best_agreement=agreement(self.of(best, task), best_slow),
         )
 
-    def _pairs(self, version: int, scored: Sequence[Scored], what: Callable[[Scored], bool | None]) -> Pairs:
-        before = [(each.input_id, what(each)) for each in self.of(version, scored[0].task)] if scored else []
-        return pairs_of(before, [(each.input_id, what(each)) for each in scored])
+    def _pairs(self, version: int, scored: Sequence[Scored]) -> Pairs:
+        before = (
+            [(each.input_id, each.correct) for each in self.of(version, scored[0].task)] if scored else []
+        )
+        return pairs_of(before, [(each.input_id, each.correct) for each in scored])
 
     def of(self, version: int, task: str, system: str = SYSTEM1) -> Sequence[Scored]:
         """What a version answered."""
@@ -96,5 +95,17 @@ class Compared:
         return self._answers[version, system].get(task, [])
 
 
-def _is_right(each: Scored) -> bool | None:
-    return each.correct
+def _say(
+    wrong: str | None, system1: Sequence[Scored], system2: Sequence[Scored]
+) -> list[tuple[str, bool | None]]:
+    """Whether both systems give an answer where it is wrong, by input; null where one wasn't asked or judged."""
+    slow = {each.input_id: each.answer for each in system2}
+    return [
+        (
+            each.input_id,
+            None
+            if each.correct is None or each.input_id not in slow
+            else not each.correct and each.answer == wrong == slow[each.input_id],
+        )
+        for each in system1
+    ]

@@ -39,7 +39,8 @@ def test_it_shows_in_a_fall_and_in_one_wrong_answer_while_the_systems_agree() ->
     assert not sign(same_wrong=Pairs(0, 0, 40, 460)).shows, "8 points are not enough"
     assert not sign(FELL, now=0.3).shows, "a training gone wrong, not a collapse"
     assert sign(FELL, now=None).shows
-    assert not sign(same_wrong=Pairs(0, 0, 150, 350), now=None).shows, "its System 2 may not share it"
+    assert sign(same_wrong=Pairs(0, 0, 150, 350), now=0.3).shows, "the pairs are of what both systems say"
+    assert not sign(same_wrong=Pairs(0, 0, 0, 0), now=None).shows
     assert not read(Signs(FELL, SAME), 1.0, LEVEL_OF_A_LOOK).shows, "without a gate nothing is too bad"
 
 
