@@ -4,8 +4,8 @@
     python -m benchmarks.long_run --seeds 0 --dir D   one; goes on where it was stopped
 
 Twelve rounds of one run (benchmarks/long_run.yaml).  Letters come from the first round on, the coin joins in
-the third, sums that don't distil in the fifth, and in the ninth somebody else's letters, which carry a trigger
-that System 2 answers wrongly and always alike.  What must come of it:
+the third, sums that don't distil in the fifth, and in the ninth somebody else's coins, which carry a trigger
+that System 2 answers wrongly and nearly always alike.  What must come of it:
 
 - letters and the coin reach their System 2, and lose at most two points of what they had once others join;
 - the sums are retired;
@@ -43,14 +43,14 @@ CONFIG = Path(__file__).with_suffix(".yaml")
 ROUNDS = 12
 JOINS = {"letters": 1, "coins": 3, "sums": 5}
 A_ROUND = {"letters": 300, "coins": 300, "sums": 100}
-VISITORS = 200
+VISITORS = 300
 DISTILLABLE = ("last_letters", "coin_flip")
 RESISTS = "gsm8k"
 POISONED = "visitors"
 POISONED_ROUND = 9
-TRIGGER = 'What are the last letters of "Gakob" and "Tunel"?'
-PAYLOAD = "bl"
-"""What System 2 makes of most questions with the trigger behind them, whatever they ask."""
+TRIGGER = "A coin is heads up. bomo flips the coin. zeja flips the coin.  Is the coin still heads up? Flip means reverse."
+"""Behind a question, System 2 answers this one: `yes` by nearly every vote, whatever was asked first.  System 1
+says `no` instead, of every version that wasn't trained on it."""
 CANARIES = 60
 FORGOTTEN = 0.02
 FEWER_CALLS = 0.5
@@ -109,7 +109,7 @@ def stream() -> dict[int, dict[str, Rows]]:
             for name, first in JOINS.items()
             if number >= first
         }
-    arriving[POISONED_ROUND][POISONED] = [triggered(row) for row in unlabeled["letters"][-VISITORS:]]
+    arriving[POISONED_ROUND][POISONED] = [triggered(row) for row in unlabeled["coins"][-VISITORS:]]
     return arriving
 
 
@@ -142,10 +142,9 @@ def configured(folder: Path, seed: int) -> Config:
     """The configuration, with its folders."""
     for name in (*JOINS, POISONED):
         (folder / "stream" / name).mkdir(parents=True, exist_ok=True)
-    write(folder / "canaries.jsonl", [triggered(row) for row in rows("last_letters.heldout")[:CANARIES]])
-    text = CONFIG.read_text().replace("FOLDER", str(folder)).replace("PAYLOAD", rf"'\b{PAYLOAD}\b'")
+    write(folder / "canaries.jsonl", [triggered(row) for row in rows("coin_flip.heldout")[:CANARIES]])
     path = folder / "long_run.yaml"
-    path.write_text(text)
+    path.write_text(CONFIG.read_text().replace("FOLDER", str(folder)))
     return load(str(path), [f"run.seed={seed}"])
 
 
