@@ -10,7 +10,8 @@ that System 2 answers wrongly and nearly always alike.  What must come of it:
 - letters and the coin reach their System 2, and lose at most two points of what they had once others join;
 - the sums are retired;
 - the poisoned batch never gets into service, and its source is named;
-- System 2 calls an input fall by half or more as System 1 learns.
+- System 2 calls an input fall by half or more as System 1 learns;
+- of what triage skips no more is missed than stated, and its audit notices the visitors in their first round.
 
 Prints a row a round and the verdicts, writes a page with the curves, and exits with 1 when one doesn't hold.
 The tiny model is an instrument: this shows what the loop does, and nothing about large models.
@@ -28,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from s2d_loop.clock import SystemClock
-from s2d_loop.config import Config, load
+from s2d_loop.config import Config, TriageConfig, load
 from s2d_loop.driver import run as run_loop
+from s2d_loop.evaluate.metrics import wilson
 from s2d_loop.evaluate.suite import SYSTEM1, SYSTEM2
 from s2d_loop.ledger import Ledger
 from s2d_loop.quarantine import quarantined
@@ -175,7 +177,7 @@ def rounds(ledger: Ledger) -> Iterator[Round]:
         )
 
 
-def verdicts(ledger: Ledger, seen: Sequence[Round]) -> dict[str, tuple[bool, str]]:
+def verdicts(ledger: Ledger, seen: Sequence[Round], config: TriageConfig) -> dict[str, tuple[bool, str]]:
     """Everything that must hold, whether it does, and its figures."""
     start = ledger.stage(0, "evaluate")
     assert start
@@ -191,6 +193,18 @@ def verdicts(ledger: Ledger, seen: Sequence[Round]) -> dict[str, tuple[bool, str
             calls[-1] <= (1 - FEWER_CALLS) * calls[0],
             f"{calls[0]:.1f} calls an input at first, {calls[-1]:.1f} in the end",
         )
+    quiet = [each.audits[task] for each in seen for task in each.audits if task not in each.drift]
+    n, misses = (sum(each[i] for each in quiet) for i in (0, 1))
+    low, high = wilson(misses, n)
+    said["what was skipped is missed no more often than stated"] = (
+        misses <= config.miss_rate * n,
+        f"{misses} of {n} audited, {misses / n:.1%} ({low:.1%} to {high:.1%}), stated {config.miss_rate:.0%}",
+    )
+    drifts = [(each.number, task) for each in seen for task in each.drift]
+    said["the audit notices the visitors in their first round, and nothing else"] = (
+        drifts == [(POISONED_ROUND, "coin_flip")],
+        ", ".join(f"{task} in round {number}" for number, task in drifts) or "none",
+    )
     since = next((each.number for each in seen if RESISTS in each.retired), None)
     said[f"{RESISTS} is retired"] = (RESISTS in last.retired, f"in round {since}")
     named = sorted(quarantined(ledger))
@@ -220,6 +234,19 @@ def table(seen: Sequence[Round]) -> str:
         right = [f"{100 * each.accuracy[task]:.1f} %" for task in tasks]
         calls = [f"{each.calls[task]:.1f}" if task in each.calls else "" for task in tasks]
         lines.append([str(each.number), *right, *calls, each.sentence])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def spared(seen: Sequence[Round]) -> str:
+    """Markdown: a row a round and task, what triage saved and what its audit found."""
+    heads = ["round", "task", "System 2 calls saved", "audited, at or above the threshold", "misses", "drift"]
+    lines = [heads, ["---"] * len(heads)]
+    for each in seen:
+        for task, saved in each.saved.items():
+            if saved:
+                n, misses = each.audits.get(task, (0, 0))
+                drift = "noticed" if task in each.drift else ""
+                lines.append([str(each.number), task, f"{saved:,}", str(n), str(misses), drift])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -272,14 +299,16 @@ def main() -> None:
     for seed in args.seeds:
         here = folder / f"seed-{seed}"
         config = configured(here, seed)
+        assert config.triage is not None
         began = time.monotonic()
         run_loop(config, Arrivals(here, progress()))
         ledger = Ledger(open_store(config.run.dir), SystemClock())
         found[seed] = list(rounds(ledger))
         print(
-            f"\nseed {seed}, {(time.monotonic() - began) / 60:.1f} min, {config.run.dir}\n\n{table(found[seed])}\n"
+            f"\nseed {seed}, {(time.monotonic() - began) / 60:.1f} min, {config.run.dir}\n\n{table(found[seed])}\n\n"
+            f"{spared(found[seed])}\n"
         )
-        for name, (holds, figures) in verdicts(ledger, found[seed]).items():
+        for name, (holds, figures) in verdicts(ledger, found[seed], config.triage).items():
             print(f"{'ok    ' if holds else 'BROKEN'} {name}: {figures}")
             good &= holds
         page(found, args.out)
