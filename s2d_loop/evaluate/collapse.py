@@ -113,6 +113,22 @@ def commonest_wrong(scored: Sequence[Scored]) -> str | None:
     return wrong.most_common(1)[0][0] if wrong else None
 
 
+def both_say(
+    wrong: str | None, system1: Sequence[Scored], system2: Sequence[Scored]
+) -> list[tuple[str, bool | None]]:
+    """Whether both systems give an answer where it is wrong, by input; null where one wasn't asked or judged."""
+    slow = {each.input_id: each.answer for each in system2}
+    return [
+        (
+            each.input_id,
+            None
+            if each.correct is None or each.input_id not in slow
+            else not each.correct and each.answer == wrong == slow[each.input_id],
+        )
+        for each in system1
+    ]
+
+
 def agreement(system1: Sequence[Scored], system2: Sequence[Scored]) -> float | None:
     """The share of inputs to which both systems give the same answer; null of nothing."""
     slow = {each.input_id: each.answer for each in system2}

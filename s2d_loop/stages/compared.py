@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from s2d_loop.evaluate.collapse import Signs, agreement, commonest_wrong
+from s2d_loop.evaluate.collapse import Signs, agreement, both_say, commonest_wrong
 from s2d_loop.evaluate.gate import Against, Cell, pairs_of
 from s2d_loop.evaluate.noninferiority import Pairs
 from s2d_loop.evaluate.references import Reference
@@ -75,7 +75,9 @@ class Compared:
 
         return Signs(
             accuracy=self._pairs(best, scored),
-            same_wrong=pairs_of(_say(wrong, self.of(best, task), best_slow), _say(wrong, scored, slow)),
+            same_wrong=pairs_of(
+                both_say(wrong, self.of(best, task), best_slow), both_say(wrong, scored, slow)
+            ),
             agreement=agreement(scored, slow),
             best_agreement=agreement(self.of(best, task), best_slow),
         )
@@ -93,19 +95,3 @@ class Compared:
             assert record is not None, "whatever was in service was evaluated"
             self._answers[version, system] = answers(self._run, record, system, self._known)
         return self._answers[version, system].get(task, [])
-
-
-def _say(
-    wrong: str | None, system1: Sequence[Scored], system2: Sequence[Scored]
-) -> list[tuple[str, bool | None]]:
-    """Whether both systems give an answer where it is wrong, by input; null where one wasn't asked or judged."""
-    slow = {each.input_id: each.answer for each in system2}
-    return [
-        (
-            each.input_id,
-            None
-            if each.correct is None or each.input_id not in slow
-            else not each.correct and each.answer == wrong == slow[each.input_id],
-        )
-        for each in system1
-    ]

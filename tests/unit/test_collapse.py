@@ -6,6 +6,7 @@ from s2d_loop.evaluate.collapse import (
     Sign,
     Signs,
     agreement,
+    both_say,
     commonest_wrong,
     judge_collapse,
     level_of,
@@ -71,6 +72,8 @@ def test_the_commonest_wrong_answer_and_agreement_by_hand() -> None:
     assert commonest_wrong(given) == "b"
     assert commonest_wrong(given[:1]) is None
     slow = [scored(0, "a"), scored(1, "c"), scored(2, None), scored(9, "a")]
+    said = both_say("b", given, [scored(0, "b"), scored(1, "b"), scored(2, "c")])
+    assert [each for _, each in said] == [False, True, False, None], "not right, by both, and both asked"
     assert agreement(given, slow) == 0.5
     assert agreement(given, []) is None
 
