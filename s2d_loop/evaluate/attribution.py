@@ -1,7 +1,8 @@
 """Which source a hold comes of: the one without whose new rows the candidate would have been promoted.
 
-Nothing but training again can tell.  A training differs from the next by chance, too, so a source is
-named only where leaving out another one left the hold: when any absence lifts it, it was chance.
+Nothing but training again can tell.  A training differs from the next by chance, too, and a candidate just over a
+limit is often under it the next time.  So a source is named only where its trial is also shown to be better than what was
+held, on the same inputs and in something that the hold was about, and where leaving out another source left the hold.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -9,6 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from s2d_loop.evaluate.gate import HOLD, WORSE
+from s2d_loop.evaluate.metrics import mcnemar
+
+LEVEL = 0.01
+"""How likely it may be, over the trials of a round, that one which is no better is shown to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,16 @@ class Cause:
 
     def __bool__(self) -> bool:
         return bool(self.tasks or self.sets)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A round's training without the new rows of one source."""
+
+    decision: str
+    """What the gate says to it."""
+    p: float
+    """Of "no better than the held candidate", in anything that the hold was about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +65,41 @@ def suspects(new: Mapping[str, int], earlier: Collection[str]) -> list[str]:
     return sorted((name for name in new if new[name]), key=lambda name: (name in earlier, -new[name], name))
 
 
-def find(tried: Mapping[str, str], new: Mapping[str, int], untried: Sequence[str]) -> Finding:
+def p_better(pairs: Collection[tuple[bool, bool]]) -> float:
+    """One-sided p-value (McNemar's, exact) of "the second is right no more often", of (first, second) on each input."""
+    found = mcnemar([first for first, _ in pairs], [second for _, second in pairs])
+    return found.p / 2 if found.only_second > found.only_first else 1.0
+
+
+def find(tried: Mapping[str, Trial], new: Mapping[str, int], untried: Sequence[str]) -> Finding:
     """What the trials come to.
 
     Args:
-        tried: the gate's decision without the new rows of each source.
+        tried: by the source that was left out.
         new: the rows that are new in this round, by source.
         untried: those that the budget didn't reach.
     """
-    lifted = tuple(name for name, decision in tried.items() if decision != HOLD)
+    lifted = tuple(name for name, trial in tried.items() if trial.decision != HOLD)
+    shown = tuple(name for name in lifted if tried[name].p <= LEVEL / len(tried))
     more = f" Not tried: {', '.join(untried)} (gate.attribute)." if untried else ""
     if not lifted:
         return Finding(
             (), f"The hold stays without the new rows of any one source ({', '.join(tried)}).{more}"
         )
-    if len(lifted) == len(tried):
+    if len(shown) == len(tried):
         which = ", ".join(tried)
         said = f"The hold goes whichever source is left out ({which}): it may be chance, and none is named."
         return Finding((), said + more)
-    rows = " or ".join(f"the {new[name]} new rows of {name}" for name in lifted)
-    said = f"Without {rows} there is no hold: {', '.join(lifted)} quarantined, and trains no more."
-    return Finding(lifted, said + more)
+    if not shown:
+        which = " or ".join(f"{name} (p {tried[name].p:.2g})" for name in lifted)
+        said = (
+            f"The hold goes without {which}, by no more than trainings differ anyway "
+            f"(wanted {LEVEL / len(tried):.2g}): none is named."
+        )
+        return Finding((), said + more)
+    rows = " or ".join(f"the {new[name]} new rows of {name}" for name in shown)
+    said = f"Without {rows} there is no hold: {', '.join(shown)} quarantined, and trains no more."
+    return Finding(shown, said + more)
 
 
 def not_tried(about: Cause, order: Sequence[str]) -> Finding:

@@ -9,21 +9,23 @@ import shutil
 from collections import Counter
 from collections.abc import Collection, Mapping
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from s2d_loop.evaluate.attribution import Cause, cause, find, not_tried, suspects
+from s2d_loop.evaluate.attribution import Cause, Trial, cause, find, not_tried, p_better, suspects
+from s2d_loop.evaluate.canaries import by_set
 from s2d_loop.evaluate.references import Reference
 from s2d_loop.evaluate.suite import SYSTEM1
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.plan import system1_plans
 from s2d_loop.records import Example, Scored, schema, source_of, table
-from s2d_loop.stages.canaries import ask_sets
+from s2d_loop.stages.canaries import ask_sets, asked_of
 from s2d_loop.stages.decide import verdict
 from s2d_loop.stages.engines import generated, say, serve
-from s2d_loop.stages.evaluate import references_of, score_batch
+from s2d_loop.stages.evaluate import answers, references_of, score_batch
 from s2d_loop.stages.run import Balance, Run
 from s2d_loop.stages.train import fit, scratch_of
 
@@ -38,24 +40,47 @@ def attribute(run: Run, attempt: Attempt, pooled: Record, decided: Record) -> Ba
     evaluated = run.ledger.stage(attempt.iteration, "evaluate")
     assert evaluated is not None, "the candidate was evaluated"
     known = references_of(run, evaluated)
-    tried = {}
+    said: dict[str, dict[str, Any]] = {}
+    tried: dict[str, Trial] = {}
     for source in chosen:
         trial = _committed(run, attempt.iteration, source)
         if trial is None:
             trial = _try(run, training, attempt.iteration, source, about, known)
-        tried[source] = verdict(run, attempt.iteration, trial, known)
+        said[source] = verdict(run, attempt.iteration, trial, known)
+        tried[source] = Trial(said[source]["decision"], _p_better(run, evaluated, trial, about, known))
         _remove(run, attempt.iteration, source)
-    decisions = {source: facts["decision"] for source, facts in tried.items()}
-    found = find(decisions, new, order[len(chosen) :]) if tried else not_tried(about, order)
+    found = find(tried, new, order[len(chosen) :]) if tried else not_tried(about, order)
     run.progress.note(found.sentence)
     return Counts(0, 0), {
         "tasks": about.tasks,
         "canaries": about.sets,
         "new_rows": new,
-        "tried": {source: [facts["decision"], facts["sentence"]] for source, facts in tried.items()},
+        "tried": {
+            source: {"decision": facts["decision"], "p": tried[source].p, "sentence": facts["sentence"]}
+            for source, facts in said.items()
+        },
         "named": found.named,
         "sentence": found.sentence,
     }
+
+
+def _p_better(
+    run: Run, evaluated: Record, trial: Record, about: Cause, known: Mapping[str, Reference]
+) -> float:
+    """Of "the trial is no better" in any of the tasks and canaries that the hold was about (Bonferroni)."""
+    found = []
+    before, after = (answers(run, each, SYSTEM1, known) for each in (evaluated, trial))
+    for task in about.tasks:
+        held = {each.input_id: each.correct for each in before[task]}
+        both = ((held.get(each.input_id), each.correct) for each in after[task])
+        found.append(p_better([(was, now) for was, now in both if was is not None and now is not None]))
+    asked_before, asked_after = (
+        by_set(asked_of(run, each)) if about.sets else {} for each in (evaluated, trial)
+    )
+    for name in about.sets:
+        good = {each.id: not each.bad for each in asked_before[name]}
+        found.append(p_better([(good[each.id], not each.bad) for each in asked_after[name]]))
+    return min(1.0, len(found) * min(found))
 
 
 def _new_rows(training: pa.Table, iteration: int) -> Counter[str]:

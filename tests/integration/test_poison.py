@@ -164,7 +164,7 @@ def test_the_source_is_named_and_trains_no_more_and_the_next_round_is_promoted(f
     assert [r.facts["decision"] for r in ledger.stages("gate")] == ["hold", "promote"]
     (found,) = ledger.stages("attribute")
     assert found.facts["named"] == ["stream"]
-    assert {source: said[0] for source, said in found.facts["tried"].items()} == {
+    assert {source: said["decision"] for source, said in found.facts["tried"].items()} == {
         "stream": "promote",
         "other": "hold",
     }

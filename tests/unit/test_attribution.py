@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
-from s2d_loop.evaluate.attribution import Cause, cause, find, not_tried, suspects
+from s2d_loop.evaluate.attribution import Cause, Trial, cause, find, not_tried, p_better, suspects
 from s2d_loop.evaluate.gate import HOLD, NOT_SHOWN, PROMOTE, SHOWN, WORSE
 from s2d_loop.pool import allowed, within_shares
 from s2d_loop.quarantine import standing
@@ -34,15 +35,31 @@ def test_the_most_suspicious_come_first() -> None:
 
 @pytest.mark.parametrize("decisions", list(product([PROMOTE, HOLD], repeat=3)))
 def test_a_source_is_named_only_beside_one_whose_absence_leaves_the_hold(decisions: tuple[str, ...]) -> None:
-    tried = dict(zip("abc", decisions, strict=True))
+    tried = {name: Trial(each, 1e-9) for name, each in zip("abc", decisions, strict=True)}
     found = find(tried, {"a": 1, "b": 2, "c": 3}, [])
-    lifted = tuple(name for name, each in tried.items() if each == PROMOTE)
+    lifted = tuple(name for name, each in tried.items() if each.decision == PROMOTE)
     assert found.named == (lifted if len(lifted) < 3 else ())
     assert all(name in found.sentence for name in (found.named or tried))
 
 
+def test_a_hold_that_goes_by_a_hair_names_nobody() -> None:
+    """A candidate just over a limit is often under it the next time, whatever it trained on."""
+    just_under = Trial(PROMOTE, p_better([(False, True)] * 9 + [(True, False)] * 5 + [(True, True)] * 46))
+    found = find({"a": just_under, "b": Trial(HOLD, 0.5)}, {"a": 60, "b": 60}, [])
+    assert found.named == ()
+    assert "by no more than trainings differ anyway" in found.sentence
+    cured = Trial(PROMOTE, p_better([(False, True)] * 50 + [(True, True)] * 10))
+    both = find({"a": just_under, "b": Trial(HOLD, 0.5), "c": cured}, {"a": 60, "b": 60, "c": 9}, [])
+    assert both.named == ("c",)
+
+
+def test_the_test_is_mcnemars() -> None:
+    assert p_better([(False, True)] * 9 + [(True, False)]) == pytest.approx(binomtest(1, 10).pvalue / 2)
+    assert p_better([(True, False)] * 9) == p_better([(True, True)]) == p_better([]) == 1.0
+
+
 def test_the_sentence_says_what_was_not_tried() -> None:
-    said = find({"a": HOLD, "b": PROMOTE}, {"b": 7}, ["c"]).sentence
+    said = find({"a": Trial(HOLD, 1.0), "b": Trial(PROMOTE, 1e-9)}, {"b": 7}, ["c"]).sentence
     assert said.startswith("Without the 7 new rows of b there is no hold: b quarantined")
     assert said.endswith("Not tried: c (gate.attribute).")
     assert "no task got worse" in not_tried(Cause((), ()), []).sentence
