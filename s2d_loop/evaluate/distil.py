@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from s2d_loop.config import RetireConfig
+from s2d_loop.evaluate.gate import HOLD
 from s2d_loop.evaluate.metrics import Estimate, paired_difference, ratio, wilson
 from s2d_loop.evaluate.suite import is_right
 from s2d_loop.ledger import Record
@@ -142,6 +143,20 @@ def with_retired(
         "distil": {task: asdict(found) for task, found in now.items()},
         RETIRED: [asdict(each) for each in retired],
     }
+
+
+def held_without_gain(facts: Facts) -> dict[str, Any]:
+    """A gate's facts; held where all that a candidate learned is of tasks that rest from now on.
+
+    However little it differs, it has nothing better to serve.
+    """
+    learned = sorted(task for task, found in facts["distil"].items() if found["rows"])
+    resting = {each["task"] for each in facts[RETIRED]}
+    if facts["decision"] == HOLD or not learned or not resting.issuperset(learned):
+        return dict(facts)
+    why = f"Held: all that it learned is of {', '.join(learned)}, and nothing is gained there."
+    measured = facts["sentence"].replace("Promoted: ", "No worse: ", 1)
+    return {**facts, "decision": HOLD, "sentence": f"{why} {measured}"}
 
 
 def _tried_again(retired: Retired, iteration: int, rules: RetireConfig) -> bool:

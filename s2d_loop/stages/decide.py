@@ -26,6 +26,8 @@ def gate(run: Run, attempt: Attempt, evaluated: Record) -> Balance:
     facts = _judged(run, attempt.iteration, evaluated, compared)
     facts = retention.with_retention(facts, _kept(run, compared), _general(run, evaluated))
     facts = distil.with_retired(facts, *_retired(run, attempt, compared.candidate, known))
+    if run.config.gate.margin < 1:
+        facts = distil.held_without_gain(facts)
     facts = with_collapse(run, facts, compared, _rule(run, attempt.iteration))
     run.progress.note(facts["sentence"])
     return Counts(0, 0), facts

@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s2d_loop.config import RetireConfig
-from s2d_loop.evaluate.distil import Evidence, Retired, evidence, retire, retired_tasks, with_retired
+from s2d_loop.evaluate.distil import (
+    Evidence,
+    Retired,
+    evidence,
+    held_without_gain,
+    retire,
+    retired_tasks,
+    with_retired,
+)
 from s2d_loop.evaluate.metrics import ratio
 from s2d_loop.ledger import Counts, Record
 from s2d_loop.records import Scored
@@ -61,6 +69,23 @@ def test_a_task_that_never_improves_is_retired_after_its_rounds_and_says_why() -
     (sentence,) = run.said[3]
     assert sentence.startswith("sums is no longer distilled after 3 rounds: System 1 is at 11.0%")
     assert "2% of the gap closed" in sentence
+
+
+def test_a_candidate_that_learned_only_of_tasks_that_rest_is_held() -> None:
+    def decided(rows: dict[str, int], rests: list[str], decision: str = "promote") -> str:
+        now = {task: shown(0.1, rows=count) for task, count in rows.items()}
+        facts = {"decision": decision, "sentence": "Promoted: sums +0.0 points."}
+        found = held_without_gain(with_retired(facts, now, [Retired(task, 3, "") for task in rests], []))
+        assert found["sentence"].startswith("Held: all that it learned is of sums") == (
+            found["decision"] != decision
+        )
+        return found["decision"]  # type: ignore[no-any-return]
+
+    assert decided({"sums": 50, "letters": 0}, ["sums"]) == "hold"
+    assert decided({"sums": 50, "letters": 0}, ["sums"], "ask") == "hold"
+    assert decided({"sums": 50, "letters": 1}, ["sums"]) == "promote"
+    assert decided({"sums": 50, "letters": 0}, ["letters"]) == "promote"
+    assert decided({"sums": 0, "letters": 0}, ["sums"]) == "promote", "it learned nothing new"
 
 
 def test_it_is_tried_again_every_so_many_rounds_and_rests_in_between() -> None:
