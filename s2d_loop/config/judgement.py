@@ -61,15 +61,15 @@ class GateConfig(Tree):
     forgetting: ForgettingConfig = ForgettingConfig()
     retire: RetireConfig = RetireConfig()
     attribute: Count = 0
-    """After a hold: how many trainings may be spent on finding the source that caused it, each without the new
-    rows of one source; 0 looks for none."""
+    """After a hold: how many trainings may be spent on finding the source that caused it: one again, from another
+    seed, and then each without the new rows of one source; 0 looks for none."""
 
     @model_validator(mode="after")
     def _something_to_compare(self) -> "GateConfig":
-        if self.attribute == 1:
+        if self.attribute in (1, 2):
             raise ValueError(
-                "attribute: with one training nobody is named, since it takes another source whose absence "
-                "leaves the hold: give 2 or more, or 0"
+                f"attribute: with {self.attribute} training(s) nobody is named, since it takes one from another seed "
+                "and another source whose absence leaves the hold: give 3 or more, or 0"
             )
         return self
 

@@ -1,8 +1,8 @@
 """Which source a hold comes of: the one without whose new rows the candidate would have been promoted.
 
-Nothing but training again can tell.  A training differs from the next by chance, too, and a candidate just over a
-limit is often under it the next time.  So a source is named only where its trial is also shown to be better than what was
-held, on the same inputs and in something that the hold was about, and where leaving out another source left the hold.
+Nothing but training again can tell.  A training differs from the next by chance, too.  So a source is named only where
+the hold stays when the same rows are trained from another seed; where its trial is shown to be better than both of these,
+on the same inputs and in something that the hold was about; and where leaving out another source left the hold.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -37,7 +37,7 @@ class Trial:
     decision: str
     """What the gate says to it."""
     p: float
-    """Of "no better than the held candidate", in anything that the hold was about."""
+    """Of "no better than the held candidate and its twin from another seed", in anything that the hold was about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,12 @@ class Finding:
 
     named: tuple[str, ...]
     sentence: str
+
+
+BY_CHANCE = Finding(
+    (),
+    "The hold goes when the same rows are trained from another seed: it was chance, and no source is named.",
+)
 
 
 def cause(gate: Mapping[str, Any]) -> Cause:

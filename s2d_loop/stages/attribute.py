@@ -1,7 +1,7 @@
 """Finds the sources without whose new rows a held candidate would have been promoted, and quarantines them.
 
-For one source after the other the round's training is done again without its new rows, and what the hold
-was about is measured again.  Each of these trials is committed by itself, as a `trial` record, so a rerun goes
+First the round's training is done again from another seed: a hold that goes by that was chance.  Then, for one
+source after the other, without its new rows.  What the hold was about is measured each time.  Each of these trials is committed by itself, as a `trial` record, so a rerun goes
 on behind those that are done.  Their weights are no versions: they are removed once they are measured.
 """
 
@@ -15,8 +15,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from s2d_loop.evaluate.attribution import Cause, Trial, cause, find, not_tried, p_better, suspects
+from s2d_loop.evaluate.attribution import (
+    BY_CHANCE,
+    Cause,
+    Trial,
+    cause,
+    find,
+    not_tried,
+    p_better,
+    suspects,
+)
 from s2d_loop.evaluate.canaries import by_set
+from s2d_loop.evaluate.gate import HOLD
 from s2d_loop.evaluate.references import Reference
 from s2d_loop.evaluate.suite import SYSTEM1
 from s2d_loop.ledger import Attempt, Counts, Record
@@ -27,38 +37,54 @@ from s2d_loop.stages.decide import verdict
 from s2d_loop.stages.engines import generated, say, serve
 from s2d_loop.stages.evaluate import answers, references_of, score_batch
 from s2d_loop.stages.run import Balance, Run
-from s2d_loop.stages.train import fit, scratch_of
+from s2d_loop.stages.train import fit, scratch_of, training_seed
+
+AGAIN = "~"
+"""Stands where a trial names its source: nothing is left out, and only the seed is another."""
+_ANOTHER = 1 << 20
 
 
 def attribute(run: Run, attempt: Attempt, pooled: Record, decided: Record) -> Balance:
-    """Try the round without each of its sources, the most suspicious first, as far as the budget goes."""
+    """Try the round again as it was, then without each of its sources, as far as the budget goes."""
     about = cause(decided.facts)
     training = run.ledger.read(pooled, "training", schema(Example))
     new = _new_rows(training, attempt.iteration)
     order = suspects(new, _trained_before(run, attempt.iteration)) if about else []
-    chosen = order[: run.config.gate.attribute] if len(order) > 1 else []
+    chosen = order[: run.config.gate.attribute - 1] if len(order) > 1 else []
     evaluated = run.ledger.stage(attempt.iteration, "evaluate")
     assert evaluated is not None, "the candidate was evaluated"
     known = references_of(run, evaluated)
     said: dict[str, dict[str, Any]] = {}
     tried: dict[str, Trial] = {}
-    for source in chosen:
+    compared = [evaluated]
+    for source in (AGAIN, *chosen) if chosen else ():
         trial = _committed(run, attempt.iteration, source)
         if trial is None:
             trial = _try(run, training, attempt.iteration, source, about, known)
         said[source] = verdict(run, attempt.iteration, trial, known)
-        tried[source] = Trial(said[source]["decision"], _p_better(run, evaluated, trial, about, known))
+        p = max(_p_better(run, each, trial, about, known) for each in compared)
+        tried[source] = Trial(said[source]["decision"], p)
         _remove(run, attempt.iteration, source)
-    found = find(tried, new, order[len(chosen) :]) if tried else not_tried(about, order)
+        if source == AGAIN:
+            if tried[source].decision != HOLD:
+                break
+            compared.append(trial)
+    if not tried:
+        found = not_tried(about, order)
+    elif tried.pop(AGAIN).decision != HOLD:
+        found = BY_CHANCE
+    else:
+        found = find(tried, new, order[len(chosen) :])
     run.progress.note(found.sentence)
     return Counts(0, 0), {
         "tasks": about.tasks,
         "canaries": about.sets,
         "new_rows": new,
         "tried": {
-            source: {"decision": facts["decision"], "p": tried[source].p, "sentence": facts["sentence"]}
+            source: {"decision": facts["decision"], "sentence": facts["sentence"]}
             for source, facts in said.items()
         },
+        "p": {source: trial.p for source, trial in tried.items()},
         "named": found.named,
         "sentence": found.sentence,
     }
@@ -108,16 +134,19 @@ def _try(
     about: Cause,
     known: Mapping[str, Reference],
 ) -> Record:
-    """Train without a source's new rows, and measure what the hold was about."""
+    """Train without a source's new rows, or again on all, and measure what the hold was about."""
     run.safe_point()
-    run.progress.note(f"Trying the round without the new rows of {source}.")
+    again = source == AGAIN
+    what = "again, from another seed" if again else f"without the new rows of {source}"
+    run.progress.note(f"Trying the round {what}.")
     attempt = run.ledger.attempt(iteration, "attribute")
     began = run.clock.monotonic()
     scratch = scratch_of(run, iteration, source)
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-    rest = training.filter(pa.array(_stay(training, iteration, source)))
+    rest = training if again else training.filter(pa.array(_stay(training, iteration, source)))
     pq.write_table(rest, scratch / "training.parquet")
-    result = fit(run, attempt, str(scratch / "training.parquet"), scratch)
+    seed = training_seed(run, iteration) + (_ANOTHER if again else 0)
+    result = fit(run, attempt, str(scratch / "training.parquet"), scratch, seed)
     serve(run, result.weights)
     attempt.write("scored", table(_score(run, about.tasks, known), Scored))
     if about.sets:

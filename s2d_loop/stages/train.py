@@ -15,7 +15,8 @@ def train(run: Run, attempt: Attempt, pooled: Record) -> Balance:
     """Fine-tune on the round's rows; the export is checked before it counts."""
     config, current = run.config.train, run.weights(attempt.iteration)
     examples = _local_copy(run, attempt, pooled, "training")
-    result = fit(run, attempt, examples, scratch_of(run, attempt.iteration))
+    seed = training_seed(run, attempt.iteration)
+    result = fit(run, attempt, examples, scratch_of(run, attempt.iteration), seed)
     return Counts(result.num_examples, result.trained, result.dropped), {
         "weights": weights.publish(run.ledger.store, attempt, result.weights),
         "start_version": in_service(run.ledger, attempt.iteration) if config.start == "current" else 0,
@@ -27,7 +28,12 @@ def train(run: Run, attempt: Attempt, pooled: Record) -> Balance:
     }
 
 
-def fit(run: Run, attempt: Attempt, examples: str, scratch: Path) -> TrainResult:
+def training_seed(run: Run, iteration: int) -> int:
+    """The seed of a round's training."""
+    return run.config.run.seed + iteration
+
+
+def fit(run: Run, attempt: Attempt, examples: str, scratch: Path, seed: int) -> TrainResult:
     """A round's training on the rows of a file; a rerun goes on from the checkpoints in `scratch`."""
     config = run.config.train
     current = run.weights(attempt.iteration)
@@ -52,7 +58,7 @@ def fit(run: Run, attempt: Attempt, examples: str, scratch: Path) -> TrainResult
                 start=current if config.start == "current" else run.start,
                 out_dir=str(run.weights_dir / name),
                 config=config,
-                seed=run.config.run.seed + attempt.iteration,
+                seed=seed,
                 scratch_dir=str(scratch),
                 on_progress=step_done,
                 on_checkpoint=checkpointed,

@@ -20,6 +20,7 @@ from s2d_loop.records import Asked, rows
 from s2d_loop.report.status import status
 from s2d_loop.report.summary import quarantine
 from s2d_loop.report.view import RunView
+from s2d_loop.stages.attribute import AGAIN
 from s2d_loop.versions import versions
 from tests.support.runs import begun
 from tests.support.scripted import (
@@ -144,7 +145,7 @@ def test_a_changed_or_missing_set_is_said_before_anything_is_spent(folder: Path)
 
 def attributed(folder: Path, name: str = "run", **changes: object) -> Config:
     """Round 1 has 15 inputs each of `other` and `stream`, round 2 what `late` gives."""
-    changes = {"run__iterations": 2, "gate__attribute": 2, **changes}
+    changes = {"run__iterations": 2, "gate__attribute": 3, **changes}
     config = with_canaries(folder, ("other", "stream", "late"), **changes)
     return config.model_copy(update={"run": config.run.model_copy(update={"dir": str(folder / name)})})
 
@@ -165,10 +166,12 @@ def test_the_source_is_named_and_trains_no_more_and_the_next_round_is_promoted(f
     (found,) = ledger.stages("attribute")
     assert found.facts["named"] == ["stream"]
     assert {source: said["decision"] for source, said in found.facts["tried"].items()} == {
+        AGAIN: "hold",
         "stream": "promote",
         "other": "hold",
     }
-    assert len(trainer.jobs) == 4
+    assert len({job.seed for job in trainer.jobs[:4]}) == 2, "one is trained again, from another seed"
+    assert len(trainer.jobs) == 5
     claimed = ledger.stage(2, "intake")
     assert claimed is not None
     assert claimed.counts.dropped == {"quarantined": 30}
@@ -200,7 +203,7 @@ def test_a_crash_in_a_trial_redoes_that_trial_only(folder: Path) -> None:
     class Crashes(ScriptedTrainer):
         def train(self, job):  # type: ignore[no-untyped-def]
             result = super().train(job)
-            if len(self.jobs) == 3:
+            if len(self.jobs) == 4:
                 raise Crash
             return result
 
@@ -219,24 +222,28 @@ def test_a_crash_in_a_trial_redoes_that_trial_only(folder: Path) -> None:
     assert examine(config.run.dir).findings == []
 
 
-def test_a_hold_that_goes_whichever_source_is_left_out_names_none(folder: Path) -> None:
+@pytest.mark.parametrize(("bad", "trials", "why"), [(1, 1, "it was chance"), (2, 3, "it may be chance")])
+def test_a_hold_that_goes_whatever_is_left_out_names_none(
+    folder: Path, bad: int, trials: int, why: str
+) -> None:
     class Unlucky(ScriptedTrainer):
-        """Only the first training comes out badly."""
+        """Only the first trainings come out badly."""
 
         def train(self, job):  # type: ignore[no-untyped-def]
-            self._poison = "stream" if not self.jobs else ""
+            self._poison = "stream" if len(self.jobs) < bad else ""
             return super().train(job)
 
     run = begun(attributed(folder, run__iterations=1), trainer=Unlucky())
     assert run_loop(run) == ExitCode.HELD
     (found,) = run.ledger.stages("attribute")
     assert found.facts["named"] == []
-    assert "it may be chance" in found.facts["sentence"]
+    assert why in found.facts["sentence"]
+    assert len(found.facts["tried"]) == trials
     assert quarantined(run.ledger) == {}
 
 
 def test_one_source_alone_is_compared_with_nothing(folder: Path) -> None:
-    config = with_canaries(folder, gate__attribute=2, run__iterations=1)
+    config = with_canaries(folder, gate__attribute=3, run__iterations=1)
     trainer = ScriptedTrainer(poison="stream")
     run = begun(config, trainer=trainer)
     run_loop(run)
