@@ -36,6 +36,7 @@ from s2d_loop.evaluate.suite import SYSTEM1, SYSTEM2
 from s2d_loop.ledger import Ledger
 from s2d_loop.quarantine import quarantined
 from s2d_loop.report.progress import Progress, progress
+from s2d_loop.report.text import markdown_table
 from s2d_loop.store import open_store
 from s2d_loop.testbed import DATA_DIR
 from s2d_loop.testbed.world import Task, make_items, splits
@@ -229,25 +230,25 @@ def table(seen: Sequence[Round]) -> str:
         *(f"{task}, calls" for task in tasks),
         "decision",
     ]
-    lines = [heads, ["---"] * len(heads)]
+    lines = [heads]
     for each in seen:
         right = [f"{100 * each.accuracy[task]:.1f} %" for task in tasks]
         calls = [f"{each.calls[task]:.1f}" if task in each.calls else "" for task in tasks]
         lines.append([str(each.number), *right, *calls, each.sentence])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(lines)
 
 
 def spared(seen: Sequence[Round]) -> str:
     """Markdown: a row a round and task, what triage saved and what its audit found."""
     heads = ["round", "task", "System 2 calls saved", "audited, at or above the threshold", "misses", "drift"]
-    lines = [heads, ["---"] * len(heads)]
+    lines = [heads]
     for each in seen:
         for task, saved in each.saved.items():
             if saved:
                 n, misses = each.audits.get(task, (0, 0))
                 drift = "noticed" if task in each.drift else ""
                 lines.append([str(each.number), task, f"{saved:,}", str(n), str(misses), drift])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(lines)
 
 
 def page(found: Mapping[int, Sequence[Round]], path: Path) -> None:

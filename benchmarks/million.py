@@ -16,6 +16,8 @@ import sys
 import tempfile
 from typing import Any
 
+from s2d_loop.report.text import markdown_table
+
 BOUND = 1 << 30
 """Bytes that the driver may use."""
 
@@ -79,7 +81,7 @@ def stage_table(run: dict[str, Any]) -> str:
                 " ".join(f"{each:.1f}" for each in stage["seconds"] if each > 0),
             ]
         )
-    return markdown(lines)
+    return markdown_table(lines)
 
 
 def growth_table(runs: list[dict[str, Any]]) -> str:
@@ -93,7 +95,7 @@ def growth_table(runs: list[dict[str, Any]]) -> str:
         lines.append([f"driver in {name}, MiB", *map(mib, peaks), f"{exponent(sizes, peaks):.2f}"])
     workers = [run["worker"] for run in runs]
     lines.append(["largest worker, MiB", *map(mib, workers), f"{exponent(sizes, workers):.2f}"])
-    return markdown(lines)
+    return markdown_table(lines)
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:
@@ -106,11 +108,6 @@ def exponent(sizes: list[int], values: list[float]) -> float:
 
 def mib(size: float) -> str:
     return f"{size / 2**20:,.0f}"
-
-
-def markdown(lines: list[list[str]]) -> str:
-    head, *rest = lines
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rest])
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from s2d_loop.report.text import markdown_table
+
 WAYS = {
     "system1_start": "System 1 at the start",
     "system1_now": "System 1 now",
@@ -43,7 +45,7 @@ def table(states: dict[int, dict[str, Any]]) -> str:
         "rounds promoted",
         "minutes",
     ]
-    lines = [heads, ["---"] * len(heads)]
+    lines = [heads]
     for task in next(iter(states.values()))["tasks"]:
         for seed, state in states.items():
             figures = state["tasks"][task]
@@ -56,7 +58,7 @@ def table(states: dict[int, dict[str, Any]]) -> str:
             for way in WAYS
         ]
         lines.append([task, "mean (range)", *spread, "", "", ""])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(lines)
 
 
 def _scored(figure: dict[str, Any]) -> str:

@@ -19,16 +19,17 @@ from pathlib import Path
 from benchmarks.faults.bench import Bench
 from benchmarks.faults.cases import FAULTS, Case, cases
 from benchmarks.faults.process import Lost
+from s2d_loop.report.text import markdown_table
 
 
 def table(results: dict[Case, str]) -> str:
     """Markdown: a row a stage of a kind, a column a fault."""
     heads = ["parts", "stage", *FAULTS]
-    lines = [heads, ["---"] * len(heads)]
+    lines = [heads]
     for kind, iteration, stage in dict.fromkeys((c.kind, c.iteration, c.stage) for c in results):
         cells = [results.get(Case(kind, iteration, stage, fault), "") for fault in FAULTS]
         lines.append([kind, f"{stage}, round {iteration}", *cells])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(lines)
 
 
 def run_all(chosen: Iterable[Case], bench: Bench) -> dict[Case, str]:

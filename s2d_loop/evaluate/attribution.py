@@ -1,8 +1,9 @@
 """Which source a hold comes of: the one without whose new rows the candidate would have been promoted.
 
-Nothing but training again can tell.  A training differs from the next by chance, too.  So a source is named only where
-the hold stays when the same rows are trained from another seed; where its trial is shown to be better than both of these,
-on the same inputs and in something that the hold was about; and where leaving out another source left the hold.
+Nothing but training again can tell.  A training differs from the next by chance, too.  So a source is named only
+where the hold stays when the same rows are trained from another seed; where its trial is shown to be better than
+both of these, on the same inputs and in something that the hold was about; and where leaving out another source
+left the hold.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,6 +12,9 @@ from typing import Any
 
 from s2d_loop.evaluate.gate import HOLD, WORSE
 from s2d_loop.evaluate.metrics import mcnemar
+
+Measured = Mapping[tuple[str, str], Mapping[str, bool]]
+"""What a hold was about, by (`task` or `canaries`, name): whether the answer to each input is good."""
 
 LEVEL = 0.01
 """How likely it may be, over the trials of a round, that one which is no better is shown to be."""
@@ -71,10 +75,14 @@ def suspects(new: Mapping[str, int], earlier: Collection[str]) -> list[str]:
     return sorted((name for name in new if new[name]), key=lambda name: (name in earlier, -new[name], name))
 
 
-def p_better(pairs: Collection[tuple[bool, bool]]) -> float:
-    """One-sided p-value (McNemar's, exact) of "the second is right no more often", of (first, second) on each input."""
-    found = mcnemar([first for first, _ in pairs], [second for _, second in pairs])
-    return found.p / 2 if found.only_second > found.only_first else 1.0
+def p_better(now: Measured, before: Measured) -> float:
+    """Of "now is no better than before" in any of what was measured: McNemar's exact test, one-sided, Bonferroni's bound."""
+    found = []
+    for name, right in now.items():
+        both = right.keys() & before[name].keys()
+        test = mcnemar([right[each] for each in both], [before[name][each] for each in both])
+        found.append(test.p_first_better)
+    return min(1.0, len(found) * min(found))
 
 
 def find(tried: Mapping[str, Trial], new: Mapping[str, int], untried: Sequence[str]) -> Finding:
@@ -92,7 +100,7 @@ def find(tried: Mapping[str, Trial], new: Mapping[str, int], untried: Sequence[s
         return Finding(
             (), f"The hold stays without the new rows of any one source ({', '.join(tried)}).{more}"
         )
-    if len(shown) == len(tried):
+    if len(lifted) == len(tried):
         which = ", ".join(tried)
         said = f"The hold goes whichever source is left out ({which}): it may be chance, and none is named."
         return Finding((), said + more)

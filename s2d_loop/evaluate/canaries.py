@@ -113,8 +113,8 @@ def _decide(
     bad, at_start = (sum(each.bad for each in asked) for asked in (candidate, start))
     before = {each.id: not each.bad for each in current}
     found = mcnemar([before[each.id] for each in candidate], [not each.bad for each in candidate])
-    # The test is two-sided; that candidates get better is no reason to hold them.
-    p = found.p / 2 if found.only_first > found.only_second else 1.0
+    # That candidates get better is no reason to hold them.
+    p = found.p_first_better
     held = bad > at_start + limit or p < LEVEL
     return SetDecision(
         HOLD if held else PROMOTE,

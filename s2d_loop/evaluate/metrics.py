@@ -31,6 +31,11 @@ class McNemar(NamedTuple):
     only_second: int
     p: float
 
+    @property
+    def p_first_better(self) -> float:
+        """One-sided: of "the first is right no more often"; 1 where it isn't right more often."""
+        return self.p / 2 if self.only_first > self.only_second else 1.0
+
 
 def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval of a proportion (1927).

@@ -5,6 +5,7 @@ sequence in an answer must not move the cursor or change the title of somebody's
 """
 
 import unicodedata
+from collections.abc import Sequence
 
 DASH = "-"
 
@@ -23,6 +24,12 @@ def one_line(text: str, limit: int = 100) -> str:
     """`text` on one line of at most `limit` characters, for a cell of a table."""
     line = visible(" ".join(text.split()))
     return line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
+
+
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """Cells as a Markdown table; the first line is its head."""
+    head, *rest = lines
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rest))
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from s2d_loop.evaluate.metrics import mcnemar
-from s2d_loop.report.text import DASH, times
+from s2d_loop.report.text import DASH, markdown_table, times
 from s2d_loop.reproduce.measure import Result
 from s2d_loop.reproduce.metrics import Figure
 from s2d_loop.reproduce.tables import Row, Table
@@ -77,11 +77,10 @@ def words(metric: str) -> str:
 
 def markdown(table: Table, results: Results, about: Mapping[str, str]) -> str:
     """The table for a terminal or a repository."""
-    lines = [["", *heads(table)], ["---"] * (1 + len(heads(table)))]
-    lines += [[row.key, *cells(row, table, results)] for row in table.rows]
+    lines = [["", *heads(table)], *([row.key, *cells(row, table, results)] for row in table.rows)]
     described = ", ".join(f"{name} {value}" for name, value in about.items() if name != "note")
     notes = "\n\n".join(filter(None, (table.note, about.get("note", ""))))
-    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rows = markdown_table(lines)
     orders = "\n".join(
         f"- {o.task}: {o.better} above {o.worse}: {o.verdict} here ({o.ours}, p = {o.p})"
         for o in compared(table, results)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from s2d_loop.report.text import DASH
+from s2d_loop.report.text import DASH, markdown_table
 from s2d_loop.reproduce.page import words
 from s2d_loop.reproduce.tables import Row, Table
 
@@ -24,12 +24,12 @@ def markdown(table: Table, seeds: Sequence[Written]) -> str:
     """The table with `mean (least to most)` in each cell, and its orders."""
     columns = [(task, metric) for task in table.tasks for metric in table.metrics]
     heads = [f"{task}: {words(metric)}, {whose}" for task, metric in columns for whose in ("paper", "ours")]
-    lines = [["", *heads], ["---"] * (1 + len(heads))]
+    lines = [["", *heads]]
     for number, row in enumerate(table.rows):
         lines.append([row.key])
         for task, metric in columns:
             lines[-1] += [_paper(row, task, metric), spread(_values(seeds, number, task, metric))]
-    rows = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    rows = markdown_table(lines)
     about = ", ".join(f"{name} {seeds[0][name]}" for name in ("model", "settings", "scale"))
     numbers = ", ".join(str(each["seed"]) for each in seeds)
     return (

@@ -1,14 +1,16 @@
 """Finds the sources without whose new rows a held candidate would have been promoted, and quarantines them.
 
 First the round's training is done again from another seed: a hold that goes by that was chance.  Then, for one
-source after the other, without its new rows.  What the hold was about is measured each time.  Each of these trials is committed by itself, as a `trial` record, so a rerun goes
-on behind those that are done.  Their weights are no versions: they are removed once they are measured.
+source after the other, without its new rows.  What the hold was about is measured each time.  Each of these
+trials is committed by itself, as a `trial` record, so a rerun goes on behind those that are done.  Their weights
+are no versions: they are removed once they are measured.
 """
 
 import shutil
 from collections import Counter
 from collections.abc import Collection, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +20,8 @@ import pyarrow.parquet as pq
 from s2d_loop.evaluate.attribution import (
     BY_CHANCE,
     Cause,
+    Finding,
+    Measured,
     Trial,
     cause,
     find,
@@ -54,27 +58,32 @@ def attribute(run: Run, attempt: Attempt, pooled: Record, decided: Record) -> Ba
     evaluated = run.ledger.stage(attempt.iteration, "evaluate")
     assert evaluated is not None, "the candidate was evaluated"
     known = references_of(run, evaluated)
-    said: dict[str, dict[str, Any]] = {}
-    tried: dict[str, Trial] = {}
-    compared = [evaluated]
-    for source in (AGAIN, *chosen) if chosen else ():
-        trial = _committed(run, attempt.iteration, source)
-        if trial is None:
-            trial = _try(run, training, attempt.iteration, source, about, known)
+    if not chosen:
+        return _told(run, about, new, not_tried(about, order))
+    trial_of = partial(_trial, run, attempt.iteration, training, about, known)
+    again = trial_of(AGAIN)
+    said = {AGAIN: verdict(run, attempt.iteration, again, known)}
+    if said[AGAIN]["decision"] != HOLD:
+        return _told(run, about, new, BY_CHANCE, said)
+    held = [_measured(run, about, known, each) for each in (evaluated, again)]
+    tried = {}
+    for source in chosen:
+        trial = trial_of(source)
         said[source] = verdict(run, attempt.iteration, trial, known)
-        p = max(_p_better(run, each, trial, about, known) for each in compared)
-        tried[source] = Trial(said[source]["decision"], p)
-        _remove(run, attempt.iteration, source)
-        if source == AGAIN:
-            if tried[source].decision != HOLD:
-                break
-            compared.append(trial)
-    if not tried:
-        found = not_tried(about, order)
-    elif tried.pop(AGAIN).decision != HOLD:
-        found = BY_CHANCE
-    else:
-        found = find(tried, new, order[len(chosen) :])
+        now = _measured(run, about, known, trial)
+        tried[source] = Trial(said[source]["decision"], max(p_better(now, each) for each in held))
+    return _told(run, about, new, find(tried, new, order[len(chosen) :]), said, tried)
+
+
+def _told(
+    run: Run,
+    about: Cause,
+    new: Mapping[str, int],
+    found: Finding,
+    said: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    tried: Mapping[str, Trial] = MappingProxyType({}),
+) -> Balance:
+    """What the stage commits, with the gate's words on each trial."""
     run.progress.note(found.sentence)
     return Counts(0, 0), {
         "tasks": about.tasks,
@@ -90,23 +99,17 @@ def attribute(run: Run, attempt: Attempt, pooled: Record, decided: Record) -> Ba
     }
 
 
-def _p_better(
-    run: Run, evaluated: Record, trial: Record, about: Cause, known: Mapping[str, Reference]
-) -> float:
-    """Of "the trial is no better" in any of the tasks and canaries that the hold was about (Bonferroni)."""
-    found = []
-    before, after = (answers(run, each, SYSTEM1, known) for each in (evaluated, trial))
-    for task in about.tasks:
-        held = {each.input_id: each.correct for each in before[task]}
-        both = ((held.get(each.input_id), each.correct) for each in after[task])
-        found.append(p_better([(was, now) for was, now in both if was is not None and now is not None]))
-    asked_before, asked_after = (
-        by_set(asked_of(run, each)) if about.sets else {} for each in (evaluated, trial)
-    )
-    for name in about.sets:
-        good = {each.id: not each.bad for each in asked_before[name]}
-        found.append(p_better([(good[each.id], not each.bad) for each in asked_after[name]]))
-    return min(1.0, len(found) * min(found))
+def _measured(run: Run, about: Cause, known: Mapping[str, Reference], record: Record) -> Measured:
+    """What an evaluation or a trial shows of all that the hold was about."""
+    scored = answers(run, record, SYSTEM1, known)
+    found: dict[tuple[str, str], dict[str, bool]] = {
+        ("task", task): {each.input_id: each.correct for each in scored[task] if each.correct is not None}
+        for task in about.tasks
+    }
+    asked = by_set(asked_of(run, record)) if about.sets else {}
+    return found | {
+        ("canaries", name): {each.id: not each.bad for each in asked[name]} for name in about.sets
+    }
 
 
 def _new_rows(training: pa.Table, iteration: int) -> Counter[str]:
@@ -120,19 +123,30 @@ def _trained_before(run: Run, iteration: int) -> set[str]:
     return {source for record in earlier for source in record.facts["training_by_source"]}
 
 
-def _committed(run: Run, iteration: int, source: str) -> Record | None:
-    """The trial without a source, if it was done before."""
-    trials = (r for r in run.ledger.live if r.kind == "trial" and r.iteration == iteration)
-    return next((r for r in trials if r.facts["without"] == source), None)
+def _trial(
+    run: Run,
+    iteration: int,
+    training: pa.Table,
+    about: Cause,
+    known: Mapping[str, Reference],
+    source: str,
+) -> Record:
+    """The trial without a source: the committed one, or that of doing it now."""
+    before = (r for r in run.ledger.live if r.kind == "trial" and r.iteration == iteration)
+    done = next((r for r in before if r.facts["without"] == source), None)
+    trial = done or _try(run, iteration, training, about, known, source)
+    # Its checkpoints and rows; weights that a killed driver left go at the next one's start.
+    shutil.rmtree(scratch_of(run, iteration, source), ignore_errors=True)
+    return trial
 
 
 def _try(
     run: Run,
-    training: pa.Table,
     iteration: int,
-    source: str,
+    training: pa.Table,
     about: Cause,
     known: Mapping[str, Reference],
+    source: str,
 ) -> Record:
     """Train without a source's new rows, or again on all, and measure what the hold was about."""
     run.safe_point()
@@ -173,8 +187,3 @@ def _score(run: Run, tasks: Collection[str], known: Mapping[str, Reference]) -> 
     items = {each.input.id: each for each in run.heldout() if each.input.task in tasks}
     said = say(items, partial(generated, run, plans=system1_plans(run.config))) if items else ()
     return [each for batch in said for each in score_batch(run.config, SYSTEM1, batch, known)]
-
-
-def _remove(run: Run, iteration: int, source: str) -> None:
-    """A trial's checkpoints and rows; weights that a killed driver left go at the next one's start."""
-    shutil.rmtree(scratch_of(run, iteration, source), ignore_errors=True)

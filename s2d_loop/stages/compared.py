@@ -72,7 +72,6 @@ class Compared:
         fixed = self.of(0, task, SYSTEM2) if self._run.config.generate.teacher == "start" else None
         slow = self._slow.get(task, []) if fixed is None else fixed
         best_slow = self.of(best, task, SYSTEM2) if fixed is None else fixed
-
         return Signs(
             accuracy=self._pairs(best, scored),
             same_wrong=pairs_of(
@@ -83,10 +82,8 @@ class Compared:
         )
 
     def _pairs(self, version: int, scored: Sequence[Scored]) -> Pairs:
-        before = (
-            [(each.input_id, each.correct) for each in self.of(version, scored[0].task)] if scored else []
-        )
-        return pairs_of(before, [(each.input_id, each.correct) for each in scored])
+        before = self.of(version, scored[0].task) if scored else []
+        return pairs_of(*([(each.input_id, each.correct) for each in side] for side in (before, scored)))
 
     def of(self, version: int, task: str, system: str = SYSTEM1) -> Sequence[Scored]:
         """What a version answered."""

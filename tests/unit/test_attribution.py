@@ -28,6 +28,12 @@ def test_what_a_hold_was_about() -> None:
     assert not cause({"by_task": {"fine": {"decision": PROMOTE, "reason": SHOWN}}})
 
 
+def p_of(pairs: list[tuple[bool, bool]]) -> float:
+    """Of (before, now) on each input of one task."""
+    before, now = ({("task", "t"): {str(n): each[i] for n, each in enumerate(pairs)}} for i in (0, 1))
+    return p_better(now, before)
+
+
 def test_the_most_suspicious_come_first() -> None:
     new = {"old": 90, "a": 5, "b": 20, "c": 5, "none": 0}
     assert suspects(new, {"old"}) == ["b", "a", "c", "old"]
@@ -44,18 +50,29 @@ def test_a_source_is_named_only_beside_one_whose_absence_leaves_the_hold(decisio
 
 def test_a_hold_that_goes_by_a_hair_names_nobody() -> None:
     """A candidate just over a limit is often under it the next time, whatever it trained on."""
-    just_under = Trial(PROMOTE, p_better([(False, True)] * 9 + [(True, False)] * 5 + [(True, True)] * 46))
+    just_under = Trial(PROMOTE, p_of([(False, True)] * 9 + [(True, False)] * 5 + [(True, True)] * 46))
     found = find({"a": just_under, "b": Trial(HOLD, 0.5)}, {"a": 60, "b": 60}, [])
     assert found.named == ()
     assert "by no more than trainings differ anyway" in found.sentence
-    cured = Trial(PROMOTE, p_better([(False, True)] * 50 + [(True, True)] * 10))
+    cured = Trial(PROMOTE, p_of([(False, True)] * 50 + [(True, True)] * 10))
     both = find({"a": just_under, "b": Trial(HOLD, 0.5), "c": cured}, {"a": 60, "b": 60, "c": 9}, [])
     assert both.named == ("c",)
 
 
 def test_the_test_is_mcnemars() -> None:
-    assert p_better([(False, True)] * 9 + [(True, False)]) == pytest.approx(binomtest(1, 10).pvalue / 2)
-    assert p_better([(True, False)] * 9) == p_better([(True, True)]) == p_better([]) == 1.0
+    assert p_of([(False, True)] * 9 + [(True, False)]) == pytest.approx(binomtest(1, 10).pvalue / 2)
+    assert p_of([(True, False)] * 9) == p_of([(True, True)]) == p_of([]) == 1.0
+
+
+def test_a_source_is_not_named_where_every_absence_lifts_the_hold() -> None:
+    found = find({"a": Trial(PROMOTE, 1e-9), "b": Trial(PROMOTE, 0.5)}, {"a": 60, "b": 60}, [])
+    assert (found.named, "it may be chance" in found.sentence) == ((), True)
+
+
+def test_of_several_things_one_is_enough_at_a_price() -> None:
+    before = {("task", "t"): {"1": True}, ("canaries", "c"): dict.fromkeys(map(str, range(10)), False)}
+    now = before | {("canaries", "c"): dict.fromkeys(map(str, range(10)), True)}
+    assert p_better(now, before) == pytest.approx(2 / 2**10)
 
 
 def test_the_sentence_says_what_was_not_tried() -> None:
