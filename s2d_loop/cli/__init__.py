@@ -4,7 +4,7 @@ A module a kind of command, each imported here so that it adds its commands to `
 happen inside the commands, so that `--help` answers at once.
 """
 
-from s2d_loop.cli import running, operating, showing, reviewing, making  # noqa: I001 - `--help` lists them in this order
+from s2d_loop.cli import running, operating, showing, reviewing, preparing, making  # noqa: I001 - `--help` lists them in this order
 from s2d_loop.cli.app import app, main
 
-__all__ = ["app", "main", "making", "operating", "reviewing", "running", "showing"]
+__all__ = ["app", "main", "making", "operating", "preparing", "reviewing", "running", "showing"]
