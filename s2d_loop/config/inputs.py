@@ -183,10 +183,18 @@ class IntakeConfig(Tree):
 
 
 def _two_ways(rows: SourceConfig | HeldOutConfig) -> list[str]:
+    problems = []
+    if rows.format is not None:
+        known = {"prompt": rows.prompt, "reference": getattr(rows, "reference", None)}
+        problems += [
+            f"{key}: `format: {rows.format}` knows its own: remove one of the two"
+            for key, given in known.items()
+            if given is not None
+        ]
     if rows.template is None:
-        return []
+        return problems
     both = [key for key in ("prompt", "format") if getattr(rows, key) is not None]
-    problems = [f"template: it makes the prompt, and so does `{key}`: remove one of the two" for key in both]
+    problems += [f"template: it makes the prompt, and so does `{key}`: remove one of the two" for key in both]
     if not COLUMN.search(rows.template):
         problems.append("template: names no column: write one as `{name}`, or every prompt is the same")
     return problems

@@ -4,10 +4,14 @@ Sources call `items` only and held-out sets also `references`, so that no label 
 Where the order of two answers says which is better (ranked trees), `items` must choose another.
 """
 
+import datetime
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Protocol, runtime_checkable
 
+from s2d_loop.formats.json_text import RepeatedKey, parse_json
 from s2d_loop.records import Message, Messages, Part
 
 Row = Mapping[str, Any]
@@ -83,33 +87,86 @@ _EXCERPT = 120
 
 def excerpt(value: Any) -> str:
     """The beginning of a value, in characters that any file can hold."""
-    shown = value if isinstance(value, str) else repr(value)
+    try:
+        shown = value if isinstance(value, str) else repr(value)
+    except RecursionError:
+        shown = f"{kind(value)}, nested too deeply to be shown"
     return shown[:_EXCERPT].encode("utf-8", "backslashreplace").decode()
 
 
 ROLES = ("system", "user", "assistant")
+_SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant"}
+"""What ShareGPT's files call the roles, in `from`."""
+_NO_TEXT = ("tool_calls", "function_call", "images", "image", "audio", "videos", "video")
+"""Keys of a message that hold more than its text."""
+_LIKE_CHAT = re.compile(r"""\s*\[\s*\{\s*(['"])(role|content|from|value)\1\s*:""")
 
 
 def messages(turns: list[Any]) -> Messages:
-    """The conversation up to its last user turn, from chat messages.
+    """The conversation up to its last user turn, from chat messages (`role` and `content`, or ShareGPT's
+    `from` and `value`).
 
     What follows the last user turn is an answer, not part of x: it is cut off unseen.
     """
-    users = [n for n, turn in enumerate(turns) if isinstance(turn, Mapping) and turn.get("role") == "user"]
+    users = [n for n, turn in enumerate(turns) if isinstance(turn, Mapping) and _said(turn)[0] == "user"]
     if not users:
         raise UnreadableError("no user turn among the messages", excerpt(turns))
     return tuple(_turn(turn, number) for number, turn in enumerate(turns[: users[-1] + 1]))
 
 
+def messages_in(text: str) -> list[Any] | None:
+    """The chat messages that a text spells out as JSON; None if it is plain text."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        turns = parse_json(text)
+    except (ValueError, RecursionError):
+        if _LIKE_CHAT.match(text):
+            raise UnreadableError("begins like chat messages, but is no JSON", excerpt(text)) from None
+        return None
+    return turns if isinstance(turns, list) and any(map(_is_message, turns)) else None
+
+
+def _is_message(turn: Any) -> bool:
+    if isinstance(turn, RepeatedKey):
+        return True
+    return isinstance(turn, Mapping) and (
+        {"role", "content"} <= turn.keys() or {"from", "value"} <= turn.keys()
+    )
+
+
 def _turn(turn: Any, number: int) -> Message:
     if not isinstance(turn, Mapping):
         raise UnreadableError(f"message {number} is {kind(turn)}, not role and content", excerpt(turn))
-    role, content = turn.get("role"), turn.get("content")
+    role, content = _said(turn)
     if role not in ROLES:
         raise UnreadableError(f"message {number} has the role {excerpt(role)!r}", excerpt(turn))
+    if other := next((key for key in _NO_TEXT if turn.get(key)), None):
+        raise UnreadableError(f"message {number} has {other}, which is no text", excerpt(turn))
+    if isinstance(content, list) and content:
+        # As vLLM puts them together for a template that takes text.
+        content = "\n".join(_part(part, f"part {n} of message {number}") for n, part in enumerate(content))
     if not isinstance(content, str):
         raise UnreadableError(f"the content of message {number} is {kind(content)}, not text", excerpt(turn))
     return Message(role, prompt_text(content, f"message {number}") if role == "user" else whole(content))
+
+
+def _said(turn: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Role and content."""
+    if turn.get("role") is not None or turn.get("from") is None:
+        return turn.get("role"), turn.get("content")
+    name = turn["from"]
+    return _SPEAKERS.get(name, name) if isinstance(name, str) else name, turn.get("value")
+
+
+def _part(part: Any, what: str) -> str:
+    """The text of `{"type": "text", "text": ...}`."""
+    if not isinstance(part, Mapping):
+        raise UnreadableError(f"{what} is {kind(part)}, not a text part", excerpt(part))
+    if part.get("type") != "text" or not isinstance(part.get("text"), str):
+        raise UnreadableError(f"{what} has the type {excerpt(part.get('type'))!r}, not text", excerpt(part))
+    text: str = part["text"]
+    return text
 
 
 def prompt_text(text: str, what: str) -> str:
@@ -123,5 +180,21 @@ def kind(value: Any) -> str:
     """What a value is, in words."""
     if value is None:
         return "null"
-    names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list"}
-    return names.get(type(value), "an object" if isinstance(value, Mapping) else type(value).__name__)
+    if isinstance(value, RepeatedKey):
+        return f"an object that has the key {excerpt(value.key)!r} twice"
+    if isinstance(value, Mapping):
+        return "an object"
+    return _KINDS.get(type(value), type(value).__name__)
+
+
+_KINDS: dict[type, str] = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    Decimal: "a number",
+    str: "text",
+    list: "a list",
+    bytes: "bytes",
+    datetime.date: "a date",
+    datetime.datetime: "a date",
+}

@@ -4,11 +4,11 @@
 task a request is of.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from s2d_loop.formats.base import Item, Row, UnreadableError, excerpt, messages
+from s2d_loop.formats.json_text import parse_json
 from s2d_loop.records import Messages, digest
 
 
@@ -72,7 +72,7 @@ def _conversation(row: Row) -> Messages:
     request = row.get("request")
     if isinstance(request, str):
         try:
-            request = json.loads(request)
+            request = parse_json(request)
         except (ValueError, RecursionError):
             raise UnreadableError("the request is no JSON", excerpt(request)) from None
     if not isinstance(request, Mapping) or not isinstance(request.get("messages"), list):

@@ -49,4 +49,4 @@ def set_digest(canaries: Sequence[Canary]) -> str:
 def _column(name: str, config: CanaryConfig, column: str | None, ids: str) -> list[Input]:
     rows = HeldOutConfig(type=config.type, path=config.path, prompt=column)
     where = f"canaries.{name} ({config.path})"
-    return [each.input for each in read_whole(rows, config.task, ids, where)]
+    return [each.input for each in read_whole(rows, config.task, ids, where, labelled=False)]

@@ -5,17 +5,22 @@ All of them are found through fsspec, so a path may be a URI (s3://, gs://, abfs
 
 import time
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from s2d_loop.errors import BadInputError
 from s2d_loop.sources.api import Lister, Shard
 from s2d_loop.sources.files import File, as_file, open_fs
 from s2d_loop.sources.jsonl import json_file
+from s2d_loop.sources.packed import PACKINGS, packing
 from s2d_loop.sources.parquet import Parquet
 from s2d_loop.sources.prefix import Prefixes
+from s2d_loop.sources.unread import Unread
 
-SUFFIXES = (".jsonl", ".json", ".parquet")
+_JSON = (".jsonl", ".ndjson", ".json")
+"""Ends of names, in any case, that a watched folder's files are read by; the rest are named and left."""
+_PARQUET = ".parquet"
+_READ = f"{', '.join(_JSON)} (also with {', '.join(PACKINGS)} behind it), {_PARQUET}"
 _UNFINISHED = (".tmp", ".part", ".partial", ".crdownload")
 _MAGIC = frozenset("*?[")
 NO_OPTIONS: Mapping[str, str] = {}
@@ -39,9 +44,12 @@ def lister(
     root, list_files = _files(kind, path, options, where, now)
 
     def shard(file: File, name: str) -> Shard:
-        if kind == "parquet" or (kind == "directory" and file.path.endswith(".parquet")):
+        found = _kind_of(file.path) if kind == "directory" else kind
+        if found == "parquet":
             return Parquet(file, name, prefixes)
-        return json_file(file, name, prefixes, now)
+        if found == "jsonl":
+            return json_file(file, name, prefixes, now)
+        return Unread(name, f"this file isn't read: its name ends in none of {_READ}")
 
     def shards(begun: Mapping[str, Any]) -> list[Shard]:
         """A file's beginning says what it is: it is looked at again only when the file has changed."""
@@ -65,11 +73,15 @@ def _files(kind: str, path: str, options: Mapping[str, str], where: str, now: No
         root = given.rstrip("/")
         # An object store has no empty folders: a prefix without objects is one that will fill.
         if "://" not in path and not fs.isdir(root):
-            remedy = f"`type: {_kind_of(path)}` reads one file" if fs.isfile(root) else "create it first"
+            remedy = (
+                f"`type: {_kind_of(path) or 'jsonl'}` reads one file"
+                if fs.isfile(root)
+                else "create it first"
+            )
             raise BadInputError(f"{where}: no directory {path}: {remedy}")
         return root, lambda begun: sorted(_settled(fs, root, begun, now), key=_by_path)
     if fs.isfile(given):
-        if kind == "jsonl" and given.endswith(".parquet"):
+        if kind == "jsonl" and _kind_of(given) == "parquet":
             raise BadInputError(f"{where}: {path} is a Parquet file: write `type: parquet`")
         return given.rpartition("/")[0], lambda _: [as_file(fs, given, fs.info(given))]
     if fs.isdir(given):
@@ -100,10 +112,12 @@ def _settled(fs: Any, root: str, begun: Collection[str], now: Now) -> Iterator[F
     moment = now()
     for path, info in fs.find(root, detail=True).items():
         name = _relative(path, root)
-        if path.endswith(SUFFIXES) and _counts(name):
-            file = as_file(fs, path, info)
-            if name in begun or not file.is_fresh(moment):
-                yield file
+        if not _counts(name):
+            continue
+        file = as_file(fs, path, info)
+        says_nothing = file.size == 0 or _is_marker(name)
+        if (name in begun or not file.is_fresh(moment)) and (_kind_of(path) or not says_nothing):
+            yield file
 
 
 def _relative(path: str, root: str) -> str:
@@ -117,7 +131,12 @@ def _by_path(file: File) -> list[str]:
 def _counts(name: str) -> bool:
     """Neither hidden nor unfinished."""
     hidden = any(part.startswith((".", "_temporary")) for part in name.split("/"))
-    return not hidden and not name.endswith(_UNFINISHED)
+    return not hidden and not name.lower().endswith(_UNFINISHED)
+
+
+def _is_marker(name: str) -> bool:
+    """A file that says something about others, such as `_SUCCESS`."""
+    return any(part.startswith("_") for part in name.split("/"))
 
 
 def _fixed(pattern: str) -> str:
@@ -127,5 +146,8 @@ def _fixed(pattern: str) -> str:
     return "/".join(parts[:first])
 
 
-def _kind_of(path: str) -> str:
-    return "parquet" if PurePosixPath(path).suffix == ".parquet" else "jsonl"
+def _kind_of(path: str) -> str | None:
+    """The type that reads a file; None if its name doesn't tell."""
+    if path.lower().endswith(_PARQUET):
+        return "parquet"
+    return "jsonl" if packing(path)[1].endswith(_JSON) else None

@@ -6,21 +6,21 @@ from typing import Any
 from s2d_loop import paths
 from s2d_loop.config import GeneralConfig, HeldOutConfig
 from s2d_loop.errors import BadInputError
-from s2d_loop.formats.base import Item, UnreadableError
+from s2d_loop.formats.base import Item, UnreadableError, excerpt
 from s2d_loop.formats.registry import load_format
 from s2d_loop.records import HeldOut, Input
 from s2d_loop.sources import directory, hub
 from s2d_loop.sources.api import START, Row, Shard
-from s2d_loop.sources.column import (
-    PROMPTS,
-    REFERENCES,
-    Items,
-    PromptColumn,
-    PromptTemplate,
-    find,
-    reference,
+from s2d_loop.sources.column import REFERENCES, Items, PromptTemplate, find, guess, reference
+from s2d_loop.sources.items import (
+    as_inputs,
+    columns_of,
+    find_column,
+    find_prompt,
+    guess_column,
+    nothing_readable,
+    prompt_reader,
 )
-from s2d_loop.sources.items import as_inputs, find_column, nothing_readable
 
 _SHOWN = 5
 
@@ -30,7 +30,8 @@ def read_heldout(config: HeldOutConfig, task: str) -> list[HeldOut]:
 
     Evaluation compares over rounds, so the set must be the same each time: no row is skipped.
     """
-    return read_whole(config, task, f"heldout/{task}", f"the held-out set of {task} ({config.path})")
+    where = f"the held-out set of {task} ({config.path})"
+    return read_whole(config, task, f"heldout/{task}", where, labelled=True)
 
 
 def read_general(config: GeneralConfig) -> list[Input]:
@@ -39,10 +40,8 @@ def read_general(config: GeneralConfig) -> list[Input]:
     Raises:
         BadInputError: a row can't be read, or there are too few to tell anything by.
     """
-    items = [
-        each.input
-        for each in read_whole(config.rows, "general", "general", f"evaluate.general ({config.path})")
-    ]
+    where = f"evaluate.general ({config.path})"
+    items = [each.input for each in read_whole(config.rows, "general", "general", where, labelled=False)]
     if len(items) < _FEWEST:
         raise BadInputError(
             f"evaluate.general.path: {config.path} has {len(items)} prompts: give at least {_FEWEST}, and rather "
@@ -55,14 +54,16 @@ _FEWEST = 10
 """Prompts of a general set; the interval of fewer holds everything."""
 
 
-def read_whole(config: HeldOutConfig, task: str, name: str, where: str) -> list[HeldOut]:
-    """A set of inputs whose ids start with `name`, or BadInputError with the first rows that can't be read."""
-    path = paths.resolve(config.path)
-    if config.type == "dataset":
-        shards = hub.lister(path, config.subset, config.split, where=where)({})
-    else:
-        shards = directory.lister(config.type, path, where=where)({})
-    reader = _format_reader(config.format) if config.format else _column_reader(shards, config, where)
+def read_whole(config: HeldOutConfig, task: str, name: str, where: str, *, labelled: bool) -> list[HeldOut]:
+    """A set of inputs whose ids start with `name`, or BadInputError with the first rows that can't be read.
+
+    Args:
+        labelled: whether references are looked for.
+    """
+    shards = _shards(config, where)
+    reader = (
+        _format_reader(config.format) if config.format else _column_reader(shards, config, where, labelled)
+    )
     if reader is None:
         raise nothing_readable(shards, where)
     read, columns = reader
@@ -91,6 +92,40 @@ def read_whole(config: HeldOutConfig, task: str, name: str, where: str) -> list[
     return heldout[: config.limit]
 
 
+def reference_note(config: HeldOutConfig) -> str | None:
+    """For people: which column holds the references, where that was guessed, or that none does, and the
+    columns there are.  None where the configuration says it.
+    """
+    if config.format is not None or config.reference is not None:
+        return None
+    shards = _shards(config, f"the held-out set ({config.path})")
+    if (found := guess_column(shards, REFERENCES)) is not None:
+        return f"reference = column {found!r} (found by its name)"
+    columns = columns_of(shards)
+    like = next((name for name in columns if name.lower() in _LIKE_REFERENCES), None)
+    looks = f"; {like!r} looks like one: write `reference: {like}`" if like else ""
+    listed = ", ".join(map(repr, columns[:_SHOWN_COLUMNS]))
+    return f"no references, so System 2's vote counts instead (columns: {listed}){looks}"
+
+
+_SHOWN_COLUMNS = 20
+_LIKE_REFERENCES = frozenset(
+    (
+        *("answers", "correct_answer", "final_answer", "expected", "expected_answer", "expected_output"),
+        *("gold", "gold_answer", "ground_truth", "groundtruth", "labels", "solution", "truth"),
+        *("output", "outputs", "response", "completion", "chosen", "targets", "references"),
+    )
+)
+"""Not read unless named: in one file they are what is right, in another what some model said."""
+
+
+def _shards(config: HeldOutConfig, where: str) -> Sequence[Shard]:
+    path = paths.resolve(config.path)
+    if config.type == "dataset":
+        return hub.lister(path, config.subset, config.split, where=where)({})
+    return directory.lister(config.type, path, where=where)({})
+
+
 def _rows(shards: Sequence[Shard], columns: list[str] | None) -> Iterator[tuple[str, Row]]:
     for shard in shards:
         for row in shard.rows(START, columns):
@@ -107,26 +142,34 @@ def _format_reader(name: str) -> _Reader:
     return lambda row: (found.items(row), found.references(row)), None
 
 
-def _column_reader(shards: Sequence[Shard], config: HeldOutConfig, where: str) -> _Reader | None:
+def _column_reader(
+    shards: Sequence[Shard], config: HeldOutConfig, where: str, labelled: bool
+) -> _Reader | None:
     asked: Items
     if config.template is not None:
         asked = PromptTemplate(config.template)
     else:
-        column = find_column(shards, config.prompt, PROMPTS, where)
+        column = find_prompt(shards, config.prompt, where)
         if column is None:
             return None
-        asked = PromptColumn(column)
-    answer = _reference_column(shards, config, where)
+        asked = prompt_reader(column, given=config.prompt is not None)
+    answer = _reference_column(shards, config, where) if labelled else None
     return (
-        lambda row: (asked.items(row), (reference(find(row, answer)) if answer else None,)),
+        lambda row: (asked.items(row), (_reference(row, answer) if labelled else None,)),
         [*asked.columns, *([answer] if answer else [])],
     )
 
 
 def _reference_column(shards: Sequence[Shard], config: HeldOutConfig, where: str) -> str | None:
-    if config.reference is not None:
-        return find_column(shards, config.reference, REFERENCES, where, "reference")
-    try:
-        return find_column(shards, None, REFERENCES, where, "reference")
-    except BadInputError:
-        return None  # the gate then measures against System 2
+    """None: the gate measures against System 2 instead."""
+    if config.reference is None:
+        return guess_column(shards, REFERENCES)
+    return find_column(shards, config.reference, REFERENCES, where, "reference")
+
+
+def _reference(row: Mapping[str, Any], column: str | None) -> str | None:
+    if column is not None:
+        return reference(find(row, column))
+    if (late := guess(row, REFERENCES)) is not None:
+        raise UnreadableError(f"has a column {late!r}, and the first rows have none", excerpt(row))
+    return None

