@@ -46,6 +46,17 @@ def rows(tables: pa.Table | Iterable[pa.Table], record: type[R]) -> Iterator[R]:
             yield from _records(batch.to_struct_array(), record)
 
 
+def completed(each: pa.Table, record: type) -> pa.Table:
+    """A table with the columns of `record`, in their order; a field that was added since it was written has its default."""
+    hints = _hints(record)
+    defaults = {f.name: f.default for f in dataclasses.fields(record)}
+    columns = [
+        each[name] if name in each.column_names else _column([defaults[name]] * each.num_rows, hints[name])
+        for name in hints
+    ]
+    return pa.Table.from_arrays(columns, schema=schema(record))
+
+
 def to_dict(value: Any) -> Any:
     """A record as plain dicts and lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from s2d_loop.attend import Attended, attended
+from s2d_loop.chat.loading import chat_settings
 from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config, SourceConfig, difference, resolved_yaml
 from s2d_loop.dataflow import Dataflow, RayDataflow
@@ -22,7 +23,7 @@ from s2d_loop.evaluate.suite import SYSTEM1, figures
 from s2d_loop.ledger import Ledger
 from s2d_loop.loop import run_loop
 from s2d_loop.plan import system1_plans, system2_plans
-from s2d_loop.preflight import Checked, check, for_workers
+from s2d_loop.preflight import Checked, check, for_workers, model_path
 from s2d_loop.ray_session import node_is_drained, ray_session
 from s2d_loop.records import Generation, HeldOut
 from s2d_loop.replay import forgotten
@@ -79,7 +80,9 @@ def engines_in(config: Config, logs: Path) -> Iterator["RayEngines"]:
         # Imported late: these take seconds, and a bad configuration should not cost them.
         from s2d_loop.engine.ray_engines import RayEngines
 
-        with RayEngines(config.engine, log_dir=str(logs)) as engines:
+        with RayEngines(
+            config.engine, log_dir=str(logs), chat=chat_settings(config.model, model_path(config.model.path))
+        ) as engines:
             yield engines
 
 

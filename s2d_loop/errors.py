@@ -66,6 +66,12 @@ class PromptTooLongError(RequestError):
     """The prompt, as the model's own tokens, doesn't fit the engine's context."""
 
 
+class ConversationRefusedError(RequestError):
+    """The model's chat template refuses this conversation, whatever engine renders it."""
+
+    reason = "template_refused"
+
+
 class DeadlyRequestError(RequestError):
     """Engine after engine ended while it worked on this request."""
 

@@ -188,7 +188,16 @@ class RecordingLLM:
         reply = await answer(request, step, index)
         recorded = reply.weights == RECORDED
         self.calls.append(
-            Call(step, self._sample, index, messages[-1].content, reply.text, reply.num_tokens, recorded)
+            Call(
+                step,
+                self._sample,
+                index,
+                messages[-1].content,
+                reply.text,
+                reply.num_tokens,
+                recorded,
+                reply.reasoning,
+            )
         )
         self.replies.append(reply)
         return reply
@@ -219,6 +228,7 @@ def _direct(plan: Plan) -> Plan:
         options={},
         steps={},
         samples=plan.direct_samples,
+        sampling=plan.direct or plan.sampling,
         recorded=None,
         stream="beside/",
     )

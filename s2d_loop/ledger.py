@@ -24,6 +24,7 @@ from typing import IO, Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from s2d_loop.arrow import completed, schema
 from s2d_loop.commits import (
     FORMAT,
     VOIDING,
@@ -255,9 +256,10 @@ class Ledger:
                     for batch in batches:
                         yield pa.Table.from_batches([batch])
 
-    def read(self, record: Record, table: str, schema: pa.Schema) -> pa.Table:
-        """The same as one table."""
-        return pa.concat_tables([schema.empty_table(), *self.tables(record, table)])
+    def read(self, record: Record, table: str, of: type) -> pa.Table:
+        """The same as one table of a carrier's rows."""
+        found = (completed(each, of) for each in self.tables(record, table))
+        return pa.concat_tables([schema(of).empty_table(), *found])
 
     def _check(self, file: File) -> None:
         """Compare a file with its record, once in a process: committed files never change."""

@@ -11,7 +11,7 @@ from s2d_loop.config import Config, SamplingConfig, TaskConfig, TriageConfig
 from s2d_loop.curate.stopping import is_decided, risk_of_change, samples_needed
 from s2d_loop.curate.vote import Rule
 from s2d_loop.recorded import Record, Recording, read_records, recording_of
-from s2d_loop.records import Sampling
+from s2d_loop.records import Sampling, TemplateArguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,8 @@ class Plan:
     suffix: str = ""
     stream: str = ""
     """Keeps the seeds of a second use of the same program on the same input apart."""
+    direct: Sampling | None = None
+    """How System 1 is asked beside System 2, where that differs: sampled alike, under its own template arguments."""
 
 
 def distillation_plans(config: Config) -> dict[str, Plan]:
@@ -72,14 +74,14 @@ def distillation_plans(config: Config) -> dict[str, Plan]:
     """
     chosen = config.generate
     records = read_records(chosen.recorded, model=chosen.recorded_model, weights=chosen.recorded_weights)
-    return {name: _teacher(name, task, config.run.seed, records) for name, task in config.tasks.items()}
+    return {name: _teacher(config, name, records) for name in config.tasks}
 
 
 def system2_plans(config: Config) -> dict[str, Plan]:
     """System 2 on held-out inputs."""
     return {
         name: replace(
-            _system2(name, task, config.run.seed),
+            _system2(config, name),
             samples=min(config.evaluate.system2_samples, task.method.samples),
         )
         for name, task in config.tasks.items()
@@ -95,13 +97,18 @@ def system1_plans(config: Config) -> dict[str, Plan]:
             method=task.system1_method.name,
             options=task.system1_method.options,
             samples=config.evaluate.system1_samples,
-            sampling=_sampling(task.system1),
+            sampling=_sampling(config, task.system1),
             steps={},
             seed=config.run.seed,
             suffix=task.system1_suffix,
         )
         for name, task in config.tasks.items()
     }
+
+
+def system1_arguments(config: Config) -> dict[str, TemplateArguments]:
+    """What each task's System 1 gives the chat template: its answers are trained behind these prompts."""
+    return {name: plan.sampling.chat_template_kwargs for name, plan in system1_plans(config).items()}
 
 
 def triage_plans(config: Config, rules: TriageConfig) -> dict[str, Plan]:
@@ -117,22 +124,31 @@ def triage_plans(config: Config, rules: TriageConfig) -> dict[str, Plan]:
     }
 
 
-def _teacher(name: str, task: TaskConfig, seed: int, records: Sequence[Record]) -> Plan:
+def _teacher(config: Config, name: str, records: Sequence[Record]) -> Plan:
+    task = config.tasks[name]
+    plan = _system2(config, name)
+    direct = replace(
+        plan.sampling,
+        chat_template_kwargs=_sampling(config, task.system1).chat_template_kwargs,
+        thinking_token_budget=None,
+    )
     plan = replace(
-        _system2(name, task, seed),
+        plan,
         perturbations=tuple(task.curate.perturbations),
         direct_samples=task.direct_samples,
-        usc=_usc(task) if task.curate.filter == "usc" else None,
+        usc=_usc(config, task) if task.curate.filter == "usc" else None,
         stop=_stop(task),
+        direct=direct,
     )
     if task.distill == "system1":
         # The paper's baseline: the same number of samples and the same filter, without the program.
-        plan = replace(plan, method="direct", options={}, steps={})
+        plan = replace(plan, method="direct", options={}, steps={}, sampling=direct)
     steps = task.method.recorded_steps if plan.method == task.method.name else None
     return replace(plan, recorded=recording_of(records, plan.method, steps))
 
 
-def _system2(name: str, task: TaskConfig, seed: int) -> Plan:
+def _system2(config: Config, name: str) -> Plan:
+    task = config.tasks[name]
     method = task.method
     return Plan(
         task=name,
@@ -140,14 +156,14 @@ def _system2(name: str, task: TaskConfig, seed: int) -> Plan:
         method=method.name,
         options=method.options,
         samples=method.samples,
-        sampling=_sampling(method.sampling),
-        steps={step: _sampling(sampling) for step, sampling in method.steps.items()},
-        seed=seed,
+        sampling=_sampling(config, method.sampling),
+        steps={step: _sampling(config, method.sampling, sampling) for step, sampling in method.steps.items()},
+        seed=config.run.seed,
     )
 
 
-def _usc(task: TaskConfig) -> Usc:
-    return Usc(sampling=_sampling(task.curate.usc.sampling), fewer=task.curate.usc.fewer_samples)
+def _usc(config: Config, task: TaskConfig) -> Usc:
+    return Usc(sampling=_sampling(config, task.curate.usc.sampling), fewer=task.curate.usc.fewer_samples)
 
 
 def _stop(task: TaskConfig) -> Stop | None:
@@ -159,5 +175,16 @@ def _stop(task: TaskConfig) -> Stop | None:
     return Stop(task.curate.vote, task.curate.min_share, risk)
 
 
-def _sampling(config: SamplingConfig) -> Sampling:
-    return Sampling(config.temperature, config.top_p, config.max_tokens)
+def _sampling(config: Config, *levels: SamplingConfig) -> Sampling:
+    """The last level's sampling, under the template arguments of the model and of all levels, the last foremost."""
+    arguments = dict(config.model.chat_template_kwargs)
+    for level in levels:
+        arguments |= level.chat_template_kwargs
+    last = levels[-1]
+    return Sampling(
+        temperature=last.temperature,
+        top_p=last.top_p,
+        max_tokens=last.max_tokens,
+        chat_template_kwargs=tuple(sorted(arguments.items())),
+        thinking_token_budget=last.thinking_token_budget,
+    )

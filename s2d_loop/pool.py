@@ -16,14 +16,14 @@ import pyarrow.compute as pc
 from s2d_loop.config import PoolConfig
 from s2d_loop.known import UNKNOWN, KeyIndex, digest_keys
 from s2d_loop.ledger import ROWS_PER_GROUP
-from s2d_loop.records import Example, digest, schema
+from s2d_loop.records import Example, Pair, completed, digest, schema
 
 DUPLICATE = "duplicate"
 
 
 NEEDED = (
     *(f"input.{name}" for name in ("id", "task", "messages", "content_hash")),
-    *("weights", "reason", "answer", "target", "share", "twins"),
+    *("weights", "reason", "answer", "target", "target_ids", "share", "twins"),
 )
 """The columns of verdicts that examples are made of."""
 _EXAMPLES = schema(Example)
@@ -35,6 +35,9 @@ def new_examples(verdicts: pa.Table, *, iteration: int, known: KeyIndex) -> tupl
     Args:
         known: ids of the examples that are in the pool already; those of new ones are added.
     """
+    if "target_ids" not in verdicts.column_names:  # curated before replies' ids were kept
+        none = pa.array([()] * verdicts.num_rows, _EXAMPLES.field("sampled_ids").type)
+        verdicts = verdicts.append_column("target_ids", none)
     x = verdicts["input"]
     columns = (pc.struct_field(x, name).to_pylist() for name in ("task", "content_hash"))
     ids = [digest(task, content) for task, content in zip(*columns, strict=True)]
@@ -49,7 +52,7 @@ def new_examples(verdicts: pa.Table, *, iteration: int, known: KeyIndex) -> tupl
     )
     own = _examples(ids, verdicts, pc.struct_field(verdicts["input"], "messages"), verdicts, iteration)
     twins = verdicts["twins"].combine_chunks()
-    of, pairs = pc.list_parent_indices(twins), pa.Table.from_struct_array(twins.flatten())
+    of, pairs = pc.list_parent_indices(twins), completed(pa.Table.from_struct_array(twins.flatten()), Pair)
     names = pairs["name"].to_pylist()
     twin_ids = [digest(ids[row], name) for row, name in zip(of.to_pylist(), names, strict=True)]
     both = pa.concat_tables([own, _examples(twin_ids, verdicts.take(of), pairs["prompt"], pairs, iteration)])
@@ -77,6 +80,7 @@ def _examples(
         "share": verdicts["share"],
         "iteration": pa.repeat(iteration, rows),
         "weights": verdicts["weights"],
+        "sampled_ids": said["target_ids"],
     }
     return pa.Table.from_arrays([columns[name] for name in _EXAMPLES.names], schema=_EXAMPLES)
 
@@ -182,7 +186,7 @@ def gather(parts: Iterable[tuple[int, Iterable[pa.Table]]], places: np.ndarray) 
             continue
         for each in tables:
             low, high = np.searchsorted(distinct, [start, start + each.num_rows])
-            found.append(each.take(pa.array(distinct[low:high] - start)))
+            found.append(completed(each.take(pa.array(distinct[low:high] - start)), Example))
             start += each.num_rows
     whole = pa.concat_tables(found).combine_chunks()
     for first in range(0, len(order), ROWS_PER_GROUP):

@@ -7,30 +7,39 @@ found.  `s2d check` prints the result; `s2d run` goes on with it.
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s2d_loop.commits import path_of
 from s2d_loop.config import Config, TaskConfig
 from s2d_loop.curate.language import check_languages
+from s2d_loop.engine.settings import context_of
 from s2d_loop.errors import BadInputError
 from s2d_loop.evaluate.enough import hopeless, thin
 from s2d_loop.evaluate.gate import looks_of
 from s2d_loop.formats.base import excerpt
 from s2d_loop.paths import resolve
 from s2d_loop.plan import distillation_plans
-from s2d_loop.records import Weights
+from s2d_loop.records import HeldOut, Weights
+from s2d_loop.rehearse import Rehearsal, Rows, rehearse
+from s2d_loop.report.text import visible
 from s2d_loop.room import require_free
 from s2d_loop.sources import Source, open_source, read_canaries, read_general, read_heldout
+from s2d_loop.sources.heldout import reference_note
 from s2d_loop.store import Store, open_store
 from s2d_loop.system2.registry import load_method
 from s2d_loop.tasks.data import is_data_task
 from s2d_loop.tasks.registry import load_task
 
+if TYPE_CHECKING:
+    from s2d_loop.train.start import StartReport
+
 _FIRST_ROWS = 64
+# Characters of a prompt that are shown from its beginning, and as many to its end.
+_SHOWN = 800
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +52,23 @@ class Checked:
     sources: tuple[Source, ...]
     heldout: dict[str, Counter[str]]
     """How many held-out inputs each task has, by class."""
+    rehearsal: Rehearsal | None = None
+    """What the model would be asked and trained on."""
+    report: "StartReport | None" = None
+    """What of the model would be trained."""
 
 
-def check(config: Config) -> Checked:
+def check(config: Config, *, hash_weights: bool = True) -> Checked:
     """Open all that a run needs.
+
+    Args:
+        hash_weights: whether to take the digest of the weights, which reads them all.
 
     Raises:
         BadInputError: with every problem found, a line each.
     """
     problems: list[str] = []
+    model = ""
     with _collecting(problems):
         model = model_path(config.model.path)
     with _collecting(problems):
@@ -60,16 +77,18 @@ def check(config: Config) -> Checked:
         with _collecting(problems):
             _check_this_machine(config)
     sources: list[Source] = []
+    asked: list[Rows] = []
     for each in config.sources:
         with _collecting(problems):
             source = open_source(each)
             # Reading from the start, without keeping a cursor: a source that holds nothing readable says so.
-            source.read(None, _FIRST_ROWS)
+            first = source.read(None, _FIRST_ROWS)
             sources.append(source)
+            asked.append(Rows(f"sources.{source.name}", first.inputs, all_needed=False))
     twice = [name for name, count in Counter(s.name for s in sources).items() if count > 1]
     if twice:
         problems.append(f"sources: two are named {twice[0]!r}; give one of them another `name`")
-    heldout: dict[str, Counter[str]] = {}
+    heldout: dict[str, list[HeldOut]] = {}
     for name, task in config.tasks.items():
         with _collecting(problems, f"tasks.{name}."):
             load_method(task.method.name, task.method.options)
@@ -82,19 +101,34 @@ def check(config: Config) -> Checked:
             check_languages(task.curate.languages)
         with _collecting(problems, f"tasks.{name}.heldout: "):
             heldout[name] = _check_heldout(name, task, config.evaluate.system2_every is None)
+            asked.append(
+                Rows(f"tasks.{name}.heldout", [item.input for item in heldout[name]], all_needed=True)
+            )
     for name, canaries in config.canaries.items():
         with _collecting(problems):
-            read_canaries(name, canaries)
+            private = [x for canary in read_canaries(name, canaries) for x in canary.inputs]
+            asked.append(Rows(f"canaries.{name}", private, all_needed=True))
     if config.evaluate.general is not None:
         with _collecting(problems):
             read_general(config.evaluate.general)
     with _collecting(problems):
         check_recorded(config)
+    rehearsal = report = None
+    if model:
+        # Imported late: it takes seconds, which what is wrong above should not cost.
+        from s2d_loop.train.start import check_start
+
+        with _collecting(problems, "model.path: "):
+            report = check_start(model, bf16=config.train.bf16, dropout_is_set=_asks_for_dropout(config))
+        with _collecting(problems):
+            rehearsal = _rehearse(config, model, asked, heldout)
+            problems += rehearsal.problems
+    classes = {name: Counter(item.category for item in items) for name, items in heldout.items()}
     with _collecting(problems):
         store = open_store(config.run.dir)
         begun = store.read(path_of(1))  # a bucket answers, or its message says why it doesn't
         if begun is None:
-            problems += hopeless(config.gate, config.run.iterations, heldout)
+            problems += hopeless(config.gate, config.run.iterations, classes)
         for folder in (store.local_path("data"), config.run.weights_dir):
             if folder is not None:
                 require_free(Path(folder).expanduser().absolute(), config.run.min_free_gb)
@@ -104,7 +138,17 @@ def check(config: Config) -> Checked:
     from s2d_loop.weights import FOLDER, weights_digest
 
     weights_dir = Path(config.run.weights_dir or store.local_path(FOLDER) or "").expanduser().absolute()
-    return Checked(store, Weights(model, weights_digest(model)), weights_dir, tuple(sources), heldout)
+    digest = weights_digest(model) if hash_weights else ""
+    return Checked(store, Weights(model, digest), weights_dir, tuple(sources), classes, rehearsal, report)
+
+
+def _rehearse(
+    config: Config, model: str, asked: list[Rows], heldout: Mapping[str, list[HeldOut]]
+) -> Rehearsal:
+    found = json.loads(Path(model, "config.json").read_text())
+    text = found.get("text_config", found)
+    context = config.engine.max_model_len or context_of(model)
+    return rehearse(config, model, context, asked, heldout, text.get("vocab_size"))
 
 
 @contextmanager
@@ -170,7 +214,7 @@ def _check_parallel_sizes(config: Config, path: str) -> None:
         )
 
 
-def _check_heldout(name: str, task: TaskConfig, needs_references: bool) -> Counter[str]:
+def _check_heldout(name: str, task: TaskConfig, needs_references: bool) -> list[HeldOut]:
     """A reference that the parser can't read could never be matched, and would look like a wrong answer."""
     items = read_heldout(task.heldout, name)
     if needs_references and (without := [i for i in items if i.reference is None]):
@@ -189,7 +233,7 @@ def _check_heldout(name: str, task: TaskConfig, needs_references: bool) -> Count
             f"{task.heldout.path}: {len(bad)} references are no answers of the task {task.parser!r}, "
             f"such as {bad[0].reference!r} of {bad[0].input.id}; name another column (`reference:`) or parser"
         )
-    return Counter(each.category for each in items)
+    return items
 
 
 def check_recorded(config: Config) -> None:
@@ -262,7 +306,12 @@ def describe(config: Config, checked: Checked, echo: Callable[[str], None]) -> N
     engine, train = config.engine, config.train
     ranks = engine.tensor_parallel_size * engine.pipeline_parallel_size
     plans = distillation_plans(config)
-    echo(f"model     {checked.start.path} (digest {checked.start.digest[:12]})")
+    digest = f" (digest {checked.start.digest[:12]})" if checked.start.digest else ""
+    echo(f"model     {checked.start.path}{digest}")
+    for line in _started(checked.report):
+        echo(line)
+    for line in _rehearsed(checked.rehearsal):
+        echo(line)
     for given, source in zip(config.sources, checked.sources, strict=True):
         first = source.read(None, _FIRST_ROWS)
         such = f", such as {excerpt(first.inputs[0].question)!r}" if first.inputs else ""
@@ -280,6 +329,8 @@ def describe(config: Config, checked: Checked, echo: Callable[[str], None]) -> N
         echo(
             f"task      {name}: {what}, {task.curate.filter} filter, {checked.heldout[name].total()} held-out inputs"
         )
+        if said := reference_note(task.heldout):
+            echo(f"          {said}")
         recorded = plans[name].recorded
         if recorded is not None:
             echo(f"recorded  {name}: {', '.join(sorted(recorded.steps))} ({len(recorded.records)} calls)")
@@ -299,6 +350,43 @@ def describe(config: Config, checked: Checked, echo: Callable[[str], None]) -> N
     for warning in thin(config.gate, config.run.iterations, checked.heldout):
         echo(f"          {warning}")
     echo(f"run       {checked.store.root}")
+
+
+def _asks_for_dropout(config: Config) -> bool:
+    """Whether a user set it: the default gives way where an architecture has none."""
+    return "dropout" in config.train.model_fields_set and config.train.dropout > 0
+
+
+def _started(report: "StartReport | None") -> Iterator[str]:
+    if report is None:
+        return
+    yield (
+        f"          {report.architecture}, {report.parameters:,} parameters of which {report.trained_parameters:,} "
+        f"train, {report.weight_bytes / 2**30:,.3g} GiB; its context is {report.context_tokens:,} tokens"
+    )
+    for each in report.carried_over:
+        yield f"          carried over as it is: {each}"
+    for each in report.notes:
+        yield f"          {each}"
+
+
+def _rehearsed(rehearsal: Rehearsal | None) -> Iterator[str]:
+    """System 1's prompts with a plausible answer, as the model reads them, and what else came of trying."""
+    if rehearsal is None:
+        return
+    yield f"          stops at {', '.join(rehearsal.ends)}; thoughts: {rehearsal.parser}"
+    for each in rehearsal.rows:
+        yield f"prompt    {each.task}: {each.num_prompt_tokens} tokens, an answer of {each.num_answer_tokens}; what is trained:"
+        yield from _framed(f"{each.prompt}\u25b6{each.answer}\u25c0{each.end}")
+    for note in rehearsal.notes:
+        yield f"note      {note}"
+
+
+def _framed(text: str) -> Iterator[str]:
+    """A text's lines behind a bar, the middle of a long one left out; the answer stands between \u25b6 and \u25c0."""
+    if len(text) > 2 * _SHOWN:
+        text = f"{text[:_SHOWN]} ...\n... {text[-_SHOWN:]}"
+    return (f"          | {visible(line)}" for line in text.split("\n"))
 
 
 def _gate(config: Config) -> str:

@@ -14,6 +14,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from s2d_loop import thoughts
 from s2d_loop.errors import BadInputError, NotRecordedError
 from s2d_loop.records import RECORDED, Input, Message, Reply, Request, content_hash
 
@@ -106,7 +107,14 @@ class Recording:
                 f"{what} was not recorded{', others of this input were' if others else ''}"
             )
         best = max(fitting, key=lambda record: len(record.conditions()))
-        return Reply(best.text, num_tokens=best.num_tokens, finished=best.finished, weights=RECORDED)
+        said = thoughts.split(best.text)
+        return Reply(
+            said.text,
+            num_tokens=best.num_tokens,
+            finished=best.finished and said.closed,
+            weights=RECORDED,
+            reasoning=said.reasoning,
+        )
 
 
 def read_records(

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from s2d_loop.arrow import completed as completed
 from s2d_loop.arrow import from_dict as from_dict
 from s2d_loop.arrow import rows as rows
 from s2d_loop.arrow import schema as schema
@@ -82,13 +83,19 @@ class HeldOut:
     category: str = ""
 
 
+TemplateArguments = tuple[tuple[str, str | int | float | bool | None], ...]
+"""What a chat template is given beside the messages, such as `enable_thinking`; sorted by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to sample one call; the names are vLLM's."""
+    """How to ask and to sample one call; the names are vLLM's."""
 
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = 256
+    chat_template_kwargs: TemplateArguments = ()
+    thinking_token_budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +113,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one call returned.  `finished` is false when `max_tokens` cut it off.
+    """What one call returned.  `finished` is false when `max_tokens` cut it off, in its thoughts too.
 
+    `text` is the reply without the model's thoughts, which are in `reasoning`; `num_tokens` counts both, and
+    `num_reasoning_tokens` of them are thoughts and what marks them.  `token_ids` are those of the text as they
+    were sampled, with the end token; empty where they aren't known.
     `weights` is the digest of those that gave it, or `RECORDED`.  Where an answer was read, `num_tokens` are
     its own and `logprob` is the sum of their log-probabilities.
     """
@@ -118,6 +128,9 @@ class Reply:
     finished: bool = True
     weights: str = ""
     logprob: float = 0.0
+    reasoning: str = ""
+    num_reasoning_tokens: int = 0
+    token_ids: tuple[int, ...] = ()
 
 
 RECORDED = "recorded"
@@ -126,7 +139,10 @@ RECORDED = "recorded"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a program, as it is kept in a trace; `recorded`: no model was asked."""
+    """One call of a program, as it is kept in a trace; `recorded`: no model was asked.
+
+    `text` is what the program was told, `reasoning` what the model thought before it.
+    """
 
     step: str
     sample: int
@@ -135,14 +151,19 @@ class Call:
     text: str
     num_tokens: int
     recorded: bool = False
+    reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One final answer of a program; `finished` is false when it was cut off."""
+    """One final answer of a program; `finished` is false when it was cut off.
+
+    `token_ids` are those of a reply that is given back as it was sampled, with its end token.
+    """
 
     text: str
     finished: bool
+    token_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +243,7 @@ class Pair:
     prompt: Messages
     target: str
     answer: str | None
+    target_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +252,8 @@ class Verdict:
 
     `reason` is `kept` or why it was dropped.  `share` is the winner's share of all samples, the
     unparsable included; `entropy` is that of the parsed answers, in bits.  `direct_agrees` is the
-    share of System 1's samples that gave the winning answer (null without a winner).
+    share of System 1's samples that gave the winning answer (null without a winner).  `target_ids` are those
+    of a target that is a sampled reply.
     """
 
     input: Input
@@ -247,6 +270,7 @@ class Verdict:
     num_tokens: int
     num_direct_tokens: int
     twins: tuple[Pair, ...] = ()
+    target_ids: tuple[int, ...] = ()
 
     @property
     def kept(self) -> bool:
@@ -318,7 +342,11 @@ class VotedAt:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A training pair (x, y) in TRL's conversational prompt-completion form, with its lineage."""
+    """A training pair (x, y) in TRL's conversational prompt-completion form, with its lineage.
+
+    `sampled_ids` are the completion's token ids as the model gave them, with the end token; empty where the
+    completion was written or recorded.
+    """
 
     id: str
     input_id: str
@@ -329,6 +357,7 @@ class Example:
     share: float
     iteration: int
     weights: str
+    sampled_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

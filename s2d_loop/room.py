@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from s2d_loop.engine.weight_files import tensors
 from s2d_loop.errors import BadInputError
 from s2d_loop.ledger import Record
 from s2d_loop.stages import Run
-from s2d_loop.train.export import tensors
 from s2d_loop.weights import FOLDER
 
 MIN_FREE_FILES = 1000

@@ -42,7 +42,7 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
     from s2d_loop.preflight import describe
 
     loaded = load(config, overrides or [])
-    describe(loaded, preflight(loaded), typer.echo)
+    describe(loaded, preflight(loaded, hash_weights=False), typer.echo)
     typer.echo("\n# The resolved configuration\n" + resolved_yaml(loaded).rstrip())
 
 

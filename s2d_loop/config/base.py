@@ -8,6 +8,8 @@ TaskName = Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")]
 SourceName = Annotated[str, Field(pattern="^[A-Za-z0-9_.-]+$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+TemplateKwargs = dict[str, str | int | float | bool | None]
+"""Arguments of a chat template, such as `enable_thinking: false`."""
 
 
 class Tree(BaseModel):

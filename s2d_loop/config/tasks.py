@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from s2d_loop.config.base import Count, Share, Tree, raise_problems
+from s2d_loop.config.base import Count, Share, TemplateKwargs, Tree, raise_problems
 from s2d_loop.config.inputs import HeldOutConfig
 
 
@@ -12,6 +12,10 @@ class SamplingConfig(Tree):
     temperature: Annotated[float, Field(ge=0)] = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     max_tokens: PositiveInt = 256
+    chat_template_kwargs: TemplateKwargs = {}
+    """Arguments of the chat template beside or over `model.chat_template_kwargs`; a step's go over its method's."""
+    thinking_token_budget: PositiveInt | None = None
+    """Most tokens of thoughts, which are then closed; no limit but max_tokens unless given."""
 
 
 class ProgramConfig(Tree):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from s2d_loop.config.base import TaskName, Tree, raise_problems
+from s2d_loop.config.base import TaskName, TemplateKwargs, Tree, raise_problems
 from s2d_loop.config.generation import EngineConfig, GenerateConfig, TriageConfig
 from s2d_loop.config.inputs import CanaryConfig, IntakeConfig, SourceConfig
 from s2d_loop.config.judgement import EvaluateConfig, GateConfig, ServingConfig
@@ -56,6 +56,12 @@ class RunConfig(Tree):
 class ModelConfig(Tree):
     path: str
     """A local Hugging Face directory, a hub name, or a model that ships: testbed://model, testbed://models/NAME."""
+    chat_template: str | None = None
+    """A file with the chat template to use in place of the model's own; exports carry it."""
+    chat_template_kwargs: TemplateKwargs = {}
+    """Arguments of the chat template for every call, such as `enable_thinking: false` (docs/models.md)."""
+    reasoning_parser: str = "auto"
+    """What splits a reply into thoughts and text: `auto` by the model's tokens, `none`, or a name of vLLM's."""
 
 
 class TracesConfig(Tree):

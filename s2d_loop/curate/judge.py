@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from s2d_loop.config.tasks import CurateConfig
 from s2d_loop.curate.language import in_other_language
 from s2d_loop.curate.vote import LOW_SHARE, NO_MAJORITY, NO_PARSABLE_ANSWER, TIE, Decision, decide
-from s2d_loop.errors import NotRecordedError, RequestError
+from s2d_loop.errors import ConversationRefusedError, NotRecordedError, RequestError
 from s2d_loop.records import KEPT, Generation, Pair, Sample, Verdict, digest
 from s2d_loop.system2.usc import UNREADABLE
 from s2d_loop.tasks.base import Task
 
 GENERATION_FAILED = RequestError.reason
 NOT_RECORDED = NotRecordedError.reason
+TEMPLATE_REFUSED = ConversationRefusedError.reason
 PERTURBATION_MISSING = "perturbation_missing"
 PERTURBATION_DISAGREES = "perturbation_disagrees"
 EMPTY_REPLY = "empty_reply"
@@ -31,6 +32,7 @@ OTHER_LANGUAGE = "other_language"
 REASONS = (
     GENERATION_FAILED,
     NOT_RECORDED,
+    TEMPLATE_REFUSED,
     NO_PARSABLE_ANSWER,
     TIE,
     NO_MAJORITY,
@@ -83,6 +85,7 @@ class Choice:
     reason: str
     answer: str | None = None
     text: str | None = None
+    token_ids: tuple[int, ...] = ()
 
 
 def _parsed(samples: Sequence[Sample], task: Task) -> list[str | None]:
@@ -96,8 +99,9 @@ def _winning(
     """Self-consistency of outputs (section 3.2)."""
     if vote.reason != KEPT:
         return Choice(vote.reason, vote.winner)
-    held = [sample.text for sample, answer in zip(samples, answers, strict=True) if answer == vote.winner]
-    return Choice(KEPT, vote.winner, rng.choice(held))
+    held = [sample for sample, answer in zip(samples, answers, strict=True) if answer == vote.winner]
+    chosen = rng.choice(held)
+    return Choice(KEPT, vote.winner, chosen.text, chosen.token_ids)
 
 
 def _any(samples: Sequence[Sample], answers: Sequence[str | None], rng: random.Random) -> Choice:
@@ -129,16 +133,16 @@ def _whole(samples: Sequence[Sample], answers: Sequence[str | None], number: int
         return Choice(CUT_OFF)
     if not sample.text.strip():
         return Choice(EMPTY_REPLY)
-    return Choice(KEPT, answers[number], sample.text)
+    return Choice(KEPT, answers[number], sample.text, sample.token_ids)
 
 
 def _target(chosen: Choice, task: Task, config: CurateConfig) -> Choice:
     """What is learned, if its length and its language are within bounds."""
-    text = chosen.text
+    text, token_ids = chosen.text, chosen.token_ids
     if config.target == "answer":
         if chosen.answer is None:
             return Choice(NO_PARSABLE_ANSWER)
-        text = task.format(chosen.answer)
+        text, token_ids = task.format(chosen.answer), ()
     assert text is not None
     if len(text) < config.min_characters:
         return replace(chosen, reason=TOO_SHORT)
@@ -146,7 +150,7 @@ def _target(chosen: Choice, task: Task, config: CurateConfig) -> Choice:
         return replace(chosen, reason=TOO_LONG)
     if config.languages and in_other_language(text, config.languages):
         return replace(chosen, reason=OTHER_LANGUAGE)
-    return replace(chosen, text=text)
+    return replace(chosen, text=text, token_ids=token_ids)
 
 
 def _perturbed(
@@ -176,7 +180,7 @@ def _perturbed(
             text = _target(_winning(own, twins[name].samples, said, rng), task, config)
             if text.reason != KEPT or text.text is None:
                 return text.reason, ()
-            pairs.append(Pair(name, twins[name].messages, text.text, own.answer))
+            pairs.append(Pair(name, twins[name].messages, text.text, own.answer, text.token_ids))
     return KEPT, tuple(pairs)
 
 
@@ -191,6 +195,7 @@ def _verdict(
         reason=chosen.reason,
         answer=answer,
         target=chosen.text if chosen.reason == KEPT else None,
+        target_ids=chosen.token_ids if chosen.reason == KEPT else (),
         twins=twins,
         share=vote.share_of(answer),
         votes=vote.votes,

@@ -11,12 +11,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from s2d_loop.chat import reasoning
+from s2d_loop.chat.loading import ChatSettings, load_tokenizer
+from s2d_loop.chat.tokens import chat_of
 from s2d_loop.config.generation import EngineConfig
 from s2d_loop.engine import processes, proof, settings
 from s2d_loop.engine.mailbox import Mailboxes
 from s2d_loop.engine.wire import Outcome, Proof, Refusal, Ticket
-from s2d_loop.errors import EngineError
-from s2d_loop.records import Messages, Reply, Request, Weights
+from s2d_loop.errors import ConversationRefusedError, EngineError
+from s2d_loop.records import Messages, Reply, Request, TemplateArguments, Weights
 
 # How often the engine looks whether its core lives.
 PULSE_S = 0.5
@@ -31,9 +34,18 @@ class Engine:
     """
 
     def __init__(
-        self, config: EngineConfig, *, name: str, log: str, gpu: bool, across_nodes: bool, slot: int
+        self,
+        config: EngineConfig,
+        *,
+        chat: ChatSettings,
+        name: str,
+        log: str,
+        gpu: bool,
+        across_nodes: bool,
+        slot: int,
     ):
         self._config = config
+        self._settings = chat
         self._name = name
         self._log = Path(log)
         self._gpu = gpu
@@ -45,6 +57,8 @@ class Engine:
         self._mail = Mailboxes(self._serve)
         self._engine: Any = None
         self._tokenizer: Any = None
+        self._ends: frozenset[int] = frozenset()
+        self._parser = reasoning.NONE
         self._loaded: Weights | None = None
         self._admitted: str | None = None
         self._calls = 0
@@ -61,7 +75,6 @@ class Engine:
             raise EngineError(
                 f"it did not start on {weights.path}: {cause} (all of it: {self._log})"
             ) from None
-        self._tokenizer = self._engine.get_tokenizer()
         self._render = lru_cache(maxsize=4096)(self._render_uncached)
         self._loaded = weights
         self._pulse = asyncio.create_task(self._watch_core())
@@ -74,6 +87,13 @@ class Engine:
         args = settings.engine_args(
             self._config, path, context=context, gpu=self._gpu, across_nodes=self._across_nodes
         )
+        self._tokenizer, self._ends = load_tokenizer(path, self._settings)
+        self._parser = reasoning.parser_name(self._tokenizer, self._settings.reasoning_parser)
+        if self._settings.tokenizer_mode == "mistral":
+            args["tokenizer_mode"] = "mistral"
+        if self._parser not in reasoning.WITHOUT_MARKS:
+            # For budgets of thoughts, which vLLM itself keeps.
+            args["reasoning_parser"] = self._parser
         self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**args))
 
     async def refresh(self, weights: Weights) -> None:
@@ -95,11 +115,11 @@ class Engine:
 
     async def reference(self, path: str) -> proof.Reference | None:
         """A checkpoint's own answers on the canaries: made here, where torch is loaded already."""
-        return await asyncio.to_thread(proof.load_reference, path)
+        return await asyncio.to_thread(proof.load_reference, path, self._settings)
 
     async def prove(self, tokens: proof.Tokens | None = None) -> Proof:
         """What this engine says on the canaries."""
-        rows = tokens if tokens is not None else proof.canary_tokens(self._tokenizer)
+        rows = tokens if tokens is not None else proof.canary_tokens(self._tokenizer, self._ends)
         rows = tuple(row[: self._context() - proof.SAMPLED_TOKENS - 1] for row in rows)
         full = await asyncio.gather(*(self._read(row) for row in rows))
         drawn = await asyncio.gather(*(self._draw(row, seed) for seed, row in enumerate(rows)))
@@ -134,7 +154,7 @@ class Engine:
 
     async def health(self) -> None:
         """Generate a token: a port that answers proves nothing."""
-        row = proof.canary_tokens(self._tokenizer)[0][: self._context() - 2]
+        row = proof.canary_tokens(self._tokenizer, self._ends)[0][: self._context() - 2]
         await self._generate(row, max_tokens=1, temperature=0.0)
 
     async def lifetime(self) -> None:
@@ -157,7 +177,11 @@ class Engine:
         digest = self._admitted
         if digest is None:
             return Refusal(f"engine {self._name} serves no proved weights", retry=True)
-        row = self._render(request.messages)
+        sampling = request.sampling
+        try:
+            row = self._render(request.messages, sampling.chat_template_kwargs)
+        except ConversationRefusedError as refused:
+            return Refusal(str(refused), retry=False, refused=True)
         if len(row) >= self._context():
             return Refusal(
                 f"the prompt has {len(row)} tokens, but the engine's context is {self._context()} tokens "
@@ -166,22 +190,41 @@ class Engine:
                 too_long=True,
             )
         if request.read is not None:
-            return await self._read_answer(row, request.read, digest)
-        sampling = request.sampling
+            return await self._read_answer(row, request, digest)
         output = await self._generate(
             row,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_tokens=sampling.max_tokens,
+            thinking_token_budget=sampling.thinking_token_budget,
             seed=request.seed,
         )
         (answer,) = output.outputs
+        return self._reply(row, tuple(answer.token_ids), answer, sampling.chat_template_kwargs, digest)
+
+    def _reply(
+        self,
+        row: tuple[int, ...],
+        ids: tuple[int, ...],
+        answer: Any,
+        arguments: TemplateArguments,
+        digest: str,
+    ) -> Reply:
+        """What the engine generated, its thoughts apart from its text."""
+        finished = answer.finish_reason == "stop"
+        said, end = (ids[:-1], ids[-1:]) if finished and ids[-1:] and ids[-1] in self._ends else (ids, ())
+        split = reasoning.split(self._tokenizer, self._parser, row, said, answer.text, arguments)
         return Reply(
-            text=answer.text,
-            num_tokens=len(answer.token_ids),
+            text=split.text,
+            num_tokens=len(ids),
             num_prompt_tokens=len(row),
-            finished=answer.finish_reason == "stop",
+            finished=finished and split.closed,
             weights=digest,
+            reasoning=split.reasoning,
+            num_reasoning_tokens=len(said) - len(split.token_ids)
+            if split.reasoning or not split.closed
+            else 0,
+            token_ids=(*split.token_ids, *end) if end and split.token_ids else (),
         )
 
     async def _generate(self, row: tuple[int, ...], **sampling: Any) -> Any:
@@ -203,9 +246,10 @@ class Engine:
         scores = zip(row[1:], output.prompt_logprobs[1:], strict=True)
         return tuple(logprobs[token].logprob for token, logprobs in scores)
 
-    async def _read_answer(self, row: tuple[int, ...], answer: str, digest: str) -> Reply:
+    async def _read_answer(self, row: tuple[int, ...], request: Request, digest: str) -> Reply:
         """How likely an answer is, as far as the context reaches."""
-        tokens = tuple(self._tokenizer.encode(answer, add_special_tokens=False))
+        chat = chat_of(self._tokenizer, self._ends)
+        tokens = chat.answer_ids(request.messages, request.read or "", request.sampling.chat_template_kwargs)
         tokens = tokens[: self._context() - len(row) - 1]
         scores = (await self._read(row + tokens))[len(row) - 1 :]
         return Reply(
@@ -225,10 +269,8 @@ class Engine:
         scores = zip(tokens, answer.logprobs, strict=True)
         return tokens, tuple(logprobs[token].logprob for token, logprobs in scores)
 
-    def _render_uncached(self, messages: Messages) -> tuple[int, ...]:
-        turns = [{"role": m.role, "content": m.content} for m in messages]
-        text = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+    def _render_uncached(self, messages: Messages, arguments: TemplateArguments = ()) -> tuple[int, ...]:
+        return chat_of(self._tokenizer).prompt_ids(messages, arguments)
 
     def _context(self) -> int:
         return int(self._engine.model_config.max_model_len)

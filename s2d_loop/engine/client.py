@@ -21,7 +21,13 @@ from s2d_loop.engine.lane import POLL_GRACE_S, Lane, LostError, first_line
 from s2d_loop.engine.mailbox import POLL_S
 from s2d_loop.engine.pool import HEALTH_S, Roster
 from s2d_loop.engine.wire import Refusal
-from s2d_loop.errors import DeadlyRequestError, EngineError, PromptTooLongError, RequestError
+from s2d_loop.errors import (
+    ConversationRefusedError,
+    DeadlyRequestError,
+    EngineError,
+    PromptTooLongError,
+    RequestError,
+)
 from s2d_loop.records import Reply, Request
 
 # A prompt's start decides which engine has its prefix cached.
@@ -111,7 +117,7 @@ class PoolClient:
         if isinstance(result, Reply) and result.weights == self._digest:
             return result
         if isinstance(result, Refusal) and not result.retry:
-            raise (PromptTooLongError if result.too_long else RequestError)(result.message)
+            raise _error_of(result)
         reason = result.message if isinstance(result, Refusal) else f"it serves {result.weights}"
         stale = isinstance(result, Reply)
         well = await self._complain(lane, reason, certain=stale)
@@ -231,6 +237,13 @@ class PoolClient:
         for turn in queue:
             if not turn.done():
                 turn.set_result(None)
+
+
+def _error_of(refusal: Refusal) -> RequestError:
+    """What a final refusal is to whoever asked."""
+    if refusal.too_long:
+        return PromptTooLongError(refusal.message)
+    return (ConversationRefusedError if refusal.refused else RequestError)(refusal.message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import ray
 
 from s2d_loop import logs
+from s2d_loop.chat.loading import ChatSettings
 from s2d_loop.config.generation import EngineConfig
 from s2d_loop.engine import placement, proof, settings
 from s2d_loop.engine.mailbox import POLL_S
@@ -67,9 +68,16 @@ class Pool:
     """The manager; its methods are called as an actor's."""
 
     def __init__(
-        self, config: EngineConfig, *, log_dir: str, resources_timeout_s: float, engine_class: type
+        self,
+        config: EngineConfig,
+        *,
+        chat: ChatSettings,
+        log_dir: str,
+        resources_timeout_s: float,
+        engine_class: type,
     ) -> None:
         self._config = config
+        self._chat = chat
         self._log_dir = Path(log_dir)
         logs.open_file(self._log_dir / "manager.jsonl", "")
         self._resources_timeout_s = resources_timeout_s
@@ -224,6 +232,7 @@ class Pool:
             .options(max_concurrency=10_000, runtime_env={"env_vars": env}, **slot.place.options())
             .remote(
                 self._config,
+                chat=self._chat,
                 name=slot.name,
                 log=str(self._log_dir / f"engine-{slot.name}.log"),
                 gpu=self._plan.gpu,

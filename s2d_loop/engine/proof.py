@@ -19,8 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from s2d_loop.chat.loading import ChatSettings, load_tokenizer
+from s2d_loop.chat.tokens import chat_of
+from s2d_loop.engine import pretrained
+from s2d_loop.engine.weight_files import weight_files
 from s2d_loop.engine.wire import LogProbs, Proof
 from s2d_loop.errors import EngineError
+from s2d_loop.records import Message
 
 FILE = "canaries.json"
 # A checkpoint larger than this is not loaded a second time only to make a reference.
@@ -59,6 +64,7 @@ _TEXTS = (
     ),
 )
 
+_PLAIN = ChatSettings()
 Tokens = tuple[tuple[int, ...], ...]
 
 
@@ -70,13 +76,13 @@ class Reference:
     scores: LogProbs
 
 
-def canary_tokens(tokenizer: Any) -> Tokens:
-    """The canary texts through the model's own chat template, up to the start of an answer."""
+def canary_tokens(tokenizer: Any, ends: frozenset[int] = frozenset()) -> Tokens:
+    """The canary texts as the model is asked them, up to the start of an answer."""
+    chat = chat_of(tokenizer, ends)
     rows = []
     for question, answer in _TEXTS:
-        turns = [{"role": "user", "content": question}]
-        text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False) + answer
-        rows.append(tuple(tokenizer.encode(text, add_special_tokens=False))[-MAX_TOKENS:])
+        asked = (Message("user", question),)
+        rows.append((chat.prompt_ids(asked) + chat.answer_ids(asked, answer))[-MAX_TOKENS:])
     return tuple(rows)
 
 
@@ -93,9 +99,9 @@ def score(model: Any, tokens: Tokens) -> LogProbs:
     return tuple(rows)
 
 
-def reference_of(model: Any, tokenizer: Any) -> Reference:
+def reference_of(model: Any, tokenizer: Any, ends: frozenset[int] = frozenset()) -> Reference:
     """The reference of a model in memory."""
-    tokens = canary_tokens(tokenizer)
+    tokens = canary_tokens(tokenizer, ends)
     return Reference(tokens, score(model, tokens))
 
 
@@ -105,20 +111,19 @@ def record(path: str | Path, reference: Reference) -> None:
     (Path(path) / FILE).write_text(text + "\n")
 
 
-def load_reference(path: str | Path) -> Reference | None:
+def load_reference(path: str | Path, chat: ChatSettings = _PLAIN) -> Reference | None:
     """The reference of a checkpoint: as recorded, else computed when it is small, else none."""
     directory = Path(path)
     recorded = directory / FILE
     if recorded.is_file():
         data = json.loads(recorded.read_text())
         return Reference(_rows(data["tokens"]), _rows(data["scores"]))
-    if sum(file.stat().st_size for file in directory.glob("*.safetensors")) > SCORE_LIMIT_BYTES:
+    if sum(file.stat().st_size for file in weight_files(directory)) > SCORE_LIMIT_BYTES:
         return None
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
-    return reference_of(model.eval(), AutoTokenizer.from_pretrained(directory, local_files_only=True))
+    model = pretrained.load(directory, dtype=torch.float32)
+    return reference_of(model.eval(), *load_tokenizer(str(directory), chat))
 
 
 def tells_apart(old: Reference, new: Reference, dtype: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 
+from s2d_loop.chat.loading import ChatSettings
 from s2d_loop.config.generation import EngineConfig
 from s2d_loop.engine import placement
 from s2d_loop.engine.actor import Engine
@@ -30,6 +31,7 @@ class RayEngines:
         config: EngineConfig,
         *,
         log_dir: str | Path,
+        chat: ChatSettings = ChatSettings(),  # noqa: B008 - frozen
         resources_timeout_s: float = 60.0,
         engine_class: type = Engine,
     ) -> None:
@@ -42,6 +44,7 @@ class RayEngines:
             .options(num_cpus=0, max_concurrency=10_000)
             .remote(
                 config,
+                chat=chat,
                 log_dir=str(Path(log_dir).absolute()),
                 resources_timeout_s=resources_timeout_s,
                 engine_class=engine_class,

@@ -3,19 +3,32 @@
 Pure functions of `EngineConfig` and what the node has; `actor.py` applies them.
 """
 
-import json
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from s2d_loop.config.generation import EngineConfig
+from s2d_loop.engine import pretrained
 from s2d_loop.errors import BadInputError
 
 # Blocks of 32 tokens: with vLLM's own 128 on CPUs short prompts share no prefix at all.
 CPU_BLOCK_SIZE = 32
 # Tokens of one step on a CPU, at least a whole prompt.
 CPU_BATCHED_TOKENS = 4096
+# What vLLM assumes of a configuration that states no context, and the names that it looks for.
+UNSTATED_CONTEXT = 2048
+_CONTEXT_KEYS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "model_max_length",
+    "max_target_positions",
+    "max_sequence_length",
+    "max_seq_length",
+    "seq_len",
+)
 
 
 def num_ranks(config: EngineConfig) -> int:
@@ -42,9 +55,24 @@ def environment(config: EngineConfig, gpu: bool, offline: bool) -> dict[str, str
 
 
 def context_of(path: str) -> int:
-    """The longest context a checkpoint allows; vLLM's own limit unless a shorter one is set."""
-    text = json.loads((Path(path) / "config.json").read_text())
-    return int(text.get("text_config", text)["max_position_embeddings"])
+    """The longest context of a checkpoint in tokens, as vLLM finds it; vLLM itself stretches it for scaled RoPE.
+
+    Raises:
+        BadInputError: `config.json` can't be read.
+    """
+    written = pretrained.read_config(path)
+    stated = _context_in(written.get("text_config") or written)
+    if stated is None:
+        # Published configurations leave out what is the default of their architecture.
+        with suppress(BadInputError):
+            stated = _context_in(vars(pretrained.configuration(path).get_text_config()))
+    return stated or UNSTATED_CONTEXT
+
+
+def _context_in(text: Mapping[str, Any]) -> int | None:
+    """The smallest of the names that architectures have for it; Cohere's goes before all."""
+    found = {key: int(text[key]) for key in _CONTEXT_KEYS if isinstance(text.get(key), int | float)}
+    return found.get("model_max_length") or min(found.values(), default=None)
 
 
 def executor(config: EngineConfig, across_nodes: bool) -> str:
@@ -70,6 +98,8 @@ def engine_args(
         "enable_prefix_caching": True,
         "load_format": "safetensors",
         "trust_remote_code": False,
+        # A model of text and pictures is asked in text only: no memory is kept for the rest.
+        "language_model_only": True,
         "worker_extension_cls": "s2d_loop.engine.worker.ReloadExtension",
         "disable_log_stats": True,
         "enable_log_requests": False,

@@ -17,11 +17,15 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request got no reply.  `retry` says whether another engine may do better."""
+    """Why a request got no reply.  `retry` says whether another engine may do better.
+
+    `too_long`: the prompt doesn't fit the context; `refused`: the chat template doesn't take it.
+    """
 
     message: str
     retry: bool
     too_long: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

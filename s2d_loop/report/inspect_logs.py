@@ -108,7 +108,7 @@ def _traces(record: Record, traces: dict[str, tuple[Call, ...]], verdicts: dict[
             about = {"step": call.step, "sample": call.sample, "index": call.index}
             calls += [
                 ChatMessageUser(content=call.prompt, metadata=about),
-                ChatMessageAssistant(content=call.text, metadata=about | {"tokens": call.num_tokens}),
+                ChatMessageAssistant(content=_said(call), metadata=about | {"tokens": call.num_tokens}),
             ]
         samples.append(
             EvalSample(
@@ -124,6 +124,15 @@ def _traces(record: Record, traces: dict[str, tuple[Call, ...]], verdicts: dict[
         )
     results = EvalResults(total_samples=len(samples), completed_samples=len(samples))
     return _log(record, "traces", "traces", model, samples, results)
+
+
+def _said(call: Call) -> Any:
+    """A reply as Inspect shows it, its thoughts apart."""
+    from inspect_ai.model import ContentReasoning, ContentText
+
+    if not call.reasoning:
+        return call.text
+    return [ContentReasoning(reasoning=call.reasoning), ContentText(text=call.text)]
 
 
 def _log(record: Record, task: str, dataset: str, model: str, samples: list[Any], results: Any) -> Any:

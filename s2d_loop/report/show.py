@@ -179,12 +179,14 @@ def _print_generation(console: Console, generation: Generation) -> None:
 
 
 def print_calls(console: Console, calls: Iterable[Call]) -> None:
-    """Each call's step, size, prompt and reply."""
+    """Each call's step, size, prompt, thoughts and reply."""
     for call in calls:
         step = f"sample {call.sample}, {visible(call.step)} {call.index}"
         made = f"{call.num_tokens} tokens" + (", recorded" if call.recorded else "")
         console.print(Text(f"\n{step} ({made})", style="yellow"))
         _print_block(console, "prompt", call.prompt)
+        if call.reasoning:
+            _print_block(console, "thoughts", call.reasoning)
         _print_block(console, "reply", call.text)
 
 

@@ -35,7 +35,7 @@ from s2d_loop.evaluate.references import Reference
 from s2d_loop.evaluate.suite import SYSTEM1
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.plan import system1_plans
-from s2d_loop.records import Example, Scored, schema, source_of, table
+from s2d_loop.records import Example, Scored, source_of, table
 from s2d_loop.stages.canaries import ask_sets, asked_of
 from s2d_loop.stages.decide import verdict
 from s2d_loop.stages.engines import generated, say, serve
@@ -51,7 +51,7 @@ _ANOTHER = 1 << 20
 def attribute(run: Run, attempt: Attempt, pooled: Record, decided: Record) -> Balance:
     """Try the round again as it was, then without each of its sources, as far as the budget goes."""
     about = cause(decided.facts)
-    training = run.ledger.read(pooled, "training", schema(Example))
+    training = run.ledger.read(pooled, "training", Example)
     new = _new_rows(training, attempt.iteration)
     order = suspects(new, _trained_before(run, attempt.iteration)) if about else []
     chosen = order[: run.config.gate.attribute - 1] if len(order) > 1 else []

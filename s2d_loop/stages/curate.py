@@ -47,7 +47,7 @@ def _audited(run: Run, attempt: Attempt, seen: list[pa.Table]) -> dict[str, Any]
     triaged, rules = run.ledger.stage(attempt.iteration, "triage"), run.config.triage
     if triaged is None or rules is None:
         return {}
-    routes = answered(run.ledger.read(triaged, "routes", schema(Route)))
+    routes = answered(run.ledger.read(triaged, "routes", Route))
     verdicts = _together(seen)
     found = audit(routes, verdicts, triaged.facts["by_task"], rules)
     # What triage sends on is no fair sample of what came: the audit share is.

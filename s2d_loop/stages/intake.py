@@ -96,4 +96,4 @@ def _add_near(run: Run, record: Record, near: NearDuplicates) -> None:
             f"and here is {ALGORITHM}: install the version of rensa that the run began with"
         )
     tasks = pa.concat_tables(run.ledger.tables(record, "inputs", ["task"]))
-    near.add(tasks["task"], run.ledger.read(record, "near", schema(Near)))
+    near.add(tasks["task"], run.ledger.read(record, "near", Near))

@@ -4,8 +4,10 @@ import shutil
 from pathlib import Path
 
 from s2d_loop import weights
+from s2d_loop.chat.loading import chat_settings
 from s2d_loop.ledger import Attempt, Counts, Record
-from s2d_loop.records import Example, schema
+from s2d_loop.plan import system1_arguments
+from s2d_loop.records import Example
 from s2d_loop.stages.run import Balance, Run
 from s2d_loop.train.job import TrainJob, TrainResult
 from s2d_loop.versions import in_service
@@ -63,6 +65,8 @@ def fit(run: Run, attempt: Attempt, examples: str, scratch: Path, seed: int) -> 
                 on_progress=step_done,
                 on_checkpoint=checkpointed,
                 checkpoints=_checkpoints(run, attempt.iteration),
+                chat=chat_settings(run.config.model, run.start.path),
+                template_arguments=system1_arguments(run.config),
             )
         )
 
@@ -76,7 +80,7 @@ def _checkpoints(run: Run, iteration: int) -> list[str]:
 def _local_copy(run: Run, attempt: Attempt, record: Record, name: str) -> str:
     """A committed table as a file that train workers can open."""
     (file,) = [each for each in record.files if each.table == name]
-    whole = run.ledger.read(record, name, schema(Example))
+    whole = run.ledger.read(record, name, Example)
     path = run.ledger.store.local_path(file.path)
     if path is None:
         import pyarrow.parquet as pq

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from s2d_loop.chat.loading import chat_settings
 from s2d_loop.config import Config, MethodConfig, ProgramConfig, TaskConfig
 from s2d_loop.errors import BadInputError
 from s2d_loop.paths import TESTBED
@@ -80,6 +81,9 @@ def _files(config: Config) -> Iterator[tuple[str, str, Look | None]]:
     model = config.model.path
     if model.count("/") != 1 or not _is_hub_name(model):
         yield "model.path", model, _if_here(model, partial(model_path, model))
+    if config.model.chat_template is not None:
+        template = config.model.chat_template
+        yield "model.chat_template", template, _if_here(template, partial(chat_settings, config.model))
     for number, source in enumerate(config.sources):
         if source.type != "dataset" or not _is_hub_name(source.path):
             yield f"sources.{number}.path", source.path, _if_here(source.path, partial(open_source, source))

@@ -32,7 +32,7 @@ Program = Callable[..., Coroutine[Any, Any, Output]]
 def as_samples(output: Output) -> tuple[Sample, ...]:
     """A program's output as the samples that are voted on."""
     if isinstance(output, Reply):
-        return (Sample(output.text, output.finished),)
+        return (Sample(output.text, output.finished, output.token_ids),)
     if isinstance(output, str):
         return (Sample(output, finished=True),)
     if isinstance(output, Sequence) and all(isinstance(item, Reply | str) for item in output):

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from s2d_loop.thoughts import spoken
+
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
@@ -48,13 +50,15 @@ _TITLE = re.compile(
 )
 _LONGEST_NAME = 8
 """Words; what stands before a colon is a sentence if it has more."""
+_LONGEST_PLAN = 50_000
+"""Characters; the first few criteria stand long before that."""
 _SLACK = 1
 """Columns by which list marks of one level may differ."""
 
 
 def criteria(plan: str, limit: int = 5) -> tuple[Criterion, ...]:
     """The plan's first `limit` criteria, in order."""
-    lines = [_line(raw) for raw in plan.expandtabs(4).splitlines()]
+    lines = [_line(raw) for raw in spoken(plan)[:_LONGEST_PLAN].expandtabs(4).splitlines()]
     starts = _starts(lines)
     found = [_criterion(item) for item in _items(lines, starts)]
     return tuple(each for each in found if each is not None)[:limit]

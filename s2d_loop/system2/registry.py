@@ -18,6 +18,7 @@ METHODS: dict[str, str] = {
     "s2a": "s2d_loop.system2.s2a:s2a",
     "bsm": "s2d_loop.system2.bsm:bsm",
     "cot": "s2d_loop.system2.cot:cot",
+    "think": "s2d_loop.system2.think:think",
     "cot_few_shot": "s2d_loop.system2.few_shot:cot_few_shot",
     "direct_few_shot": "s2d_loop.system2.few_shot:direct_few_shot",
     "judge_cot": "s2d_loop.system2.judge_cot:judge_cot",

@@ -11,9 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from s2d_loop.thoughts import spoken
+
 Pair = tuple[Decimal | None, Decimal | None]
 
 _WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
+_LONGEST = 50_000
+"""Characters; the prompt asks for the scores on the first two lines."""
 _NUM = r"(?:\d{1,6}(?:\.\d{1,6})?|one|two|three|four|five)(?![\w%])(?!\.\d|,\d|\s+of\s+(?:the|its|a)\b)"
 _OF = r"(?:\s*/\s*|\s+out\s+of\s+|\s+of\s+)"
 _SCALE = re.compile(
@@ -70,7 +74,7 @@ class _Token:
 
 def scores(text: str) -> Pair:
     """A's score and B's; None for one that isn't there, or could be the other's."""
-    plain = re.sub(r"[*_`]+", "", text).replace("\u2019", "'")
+    plain = re.sub(r"[*_`]+", "", spoken(text)[:_LONGEST]).replace("\u2019", "'")
     # One space for many: a model that has gone astray writes thousands, over which searches are slow.
     spaced = (_SCALE.sub(" ", " ".join(line.split())).strip() for line in plain.splitlines())
     lines = [said for line in spaced if (said := _LIST_MARK.sub("", line, count=1))]

@@ -1,8 +1,10 @@
 """A model for tests of programs: it says what it was told to say, and remembers what it was asked."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from s2d_loop.records import Input, Message, Messages, Reply, content_hash
+from s2d_loop.thoughts import split
 
 
 class Scripted:
@@ -26,7 +28,10 @@ class Scripted:
         reply = self._replies[step]
         if not isinstance(reply, str | Reply):
             reply = reply[index]
-        return Reply(reply) if isinstance(reply, str) else reply
+        # As from an engine: a program is never shown thoughts, and a reply of nothing else was cut off.
+        whole = Reply(reply) if isinstance(reply, str) else reply
+        said = split(whole.text)
+        return replace(whole, text=said.text, finished=whole.finished and said.closed)
 
 
 def question(text: str, task: str = "test") -> Input:

@@ -12,6 +12,7 @@ from pydantic import Field
 from s2d_loop.records import Input, Reply
 from s2d_loop.system2.base import LLM
 from s2d_loop.system2.prompts import fill, load
+from s2d_loop.thoughts import spoken
 
 Steps = tuple[str, ...]
 Positive = Annotated[int, Field(ge=1)]
@@ -55,7 +56,7 @@ async def _grow(x: Input, llm: LLM, line: Steps, index: int) -> tuple[int, Steps
 
 def parse_value(reply: str) -> int:
     """The first whole number from 1 to 10; 0 where there is none, so that such a line comes last."""
-    found = re.search(r"(?<![\w./-])(10|[1-9])(?![\w]|[.,]\d)", reply, re.ASCII)
+    found = re.search(r"(?<![\w./-])(10|[1-9])(?![\w]|[.,]\d)", spoken(reply), re.ASCII)
     return int(found.group(1)) if found else 0
 
 

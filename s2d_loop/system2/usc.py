@@ -11,13 +11,14 @@ from s2d_loop.errors import PromptTooLongError
 from s2d_loop.records import Input, Selection
 from s2d_loop.system2.base import LLM
 from s2d_loop.system2.prompts import fill, load
+from s2d_loop.thoughts import spoken
 
 SELECTED = "selected"
 SELECTED_OF_FEWER = "selected_of_fewer"
 TOO_LONG = "too_long"
 UNREADABLE = "unreadable"
 
-_CHOICE = re.compile(r"most consistent response is\W{0,4}Response\W{0,4}(\d+)", re.IGNORECASE)
+_CHOICE = re.compile(r"most consistent response is\W{0,4}Response\W{0,4}([0-9]{1,4})(?![0-9])", re.IGNORECASE)
 
 
 async def select(x: Input, texts: Sequence[str], llm: LLM, fewer: int) -> Selection:
@@ -38,5 +39,5 @@ async def select(x: Input, texts: Sequence[str], llm: LLM, fewer: int) -> Select
 
 def parse(reply: str) -> int | None:
     """The number that a selection names, from 0; None where it names none."""
-    found = _CHOICE.search(reply)
+    found = _CHOICE.search(spoken(reply))
     return int(found.group(1)) if found else None

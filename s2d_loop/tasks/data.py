@@ -5,12 +5,13 @@ the configuration (`sources`, `heldout`, `template`).
 """
 
 import functools
+import itertools
 import re
-from collections.abc import Iterator, Mapping
-from decimal import Decimal
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import regex  # type: ignore[import-untyped]
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from s2d_loop.config.document import read
@@ -19,9 +20,20 @@ from s2d_loop.config.words import shown
 from s2d_loop.plugins import did_you_mean
 from s2d_loop.records import Messages
 from s2d_loop.tasks.base import Perturbation, reworded, with_last_turn
+from s2d_loop.tasks.numbers import number
+from s2d_loop.tasks.text import LONGEST
+from s2d_loop.thoughts import spoken
 
 _SLOT = "{answer}"
-_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
+
+_PATIENCE = 0.4
+"""Seconds of processor time for one search: a sane pattern takes a thousandth on any reply.
+
+The pattern is the operator's, but the text is a stranger's, and a pattern that is quick on every reply seen
+so far can take for ever on one made for it.  So `regex` runs it, which knows Python's syntax and can be told
+to give up; such a reply holds no answer.
+"""
+_MOST_MATCHES = 10_000
 
 
 class _Section(BaseModel):
@@ -99,19 +111,23 @@ class DataTask:
     def __init__(self, file: TaskFile) -> None:
         self.name = file.name
         self.perturbations: Mapping[str, Perturbation] = {
-            name: reworded(functools.partial(_substitute, re.compile(each.find), each.replace))
+            name: reworded(functools.partial(_substitute, regex.compile(each.find), each.replace))
             for name, each in file.perturbations.items()
         }
-        self._pattern = re.compile(file.answer.pattern)
+        self._pattern = regex.compile(file.answer.pattern)
         self._take, self._normalize = file.answer.take, frozenset(file.answer.normalize)
         self._format = file.format
 
     def parse(self, reply: str) -> str | None:
-        found = [match[match.lastindex or 0] for match in self._pattern.finditer(reply)]
-        read = [answer for text in found if (answer := self._normal(text)) is not None]
-        if not read:
+        text = spoken(reply)
+        try:
+            if self._take == "first":
+                return next(self._answers(self._pattern.finditer(text, timeout=_PATIENCE)), None)
+            # With a place to begin at, `^` and what looks behind still see the text before it.
+            found = list(self._pattern.finditer(text, pos=max(0, len(text) - LONGEST), timeout=_PATIENCE))
+        except TimeoutError:
             return None
-        return read[0] if self._take == "first" else read[-1]
+        return next(self._answers(reversed(found)), None)
 
     def format(self, answer: str) -> str:
         return self._format.replace(_SLOT, answer)
@@ -120,10 +136,16 @@ class DataTask:
         """A reference may be a bare answer, or a text that holds one as replies do."""
         return answer is not None and answer in (self._normal(reference), self.parse(reference))
 
+    def _answers(self, found: Iterable[regex.Match[str]]) -> Iterator[str]:
+        """The matches in which an answer is; of all matches of nothing, only so many are looked at."""
+        for match in itertools.islice(found, _MOST_MATCHES):
+            if (answer := self._normal(match[match.lastindex or 0])) is not None:
+                yield answer
+
     def _normal(self, text: str) -> str | None:
         """The one form of an answer; None where nothing is left of it."""
         if "number" in self._normalize:
-            return _number(text)
+            return number(text)
         if "case" in self._normalize:
             text = text.lower()
         if "punctuation" in self._normalize:
@@ -197,23 +219,15 @@ def _keys(section: Key) -> list[str]:
 def _compiled(pattern: str) -> str:
     try:
         re.compile(pattern)
-    except (re.error, OverflowError) as err:
+        regex.compile(pattern)
+    except (re.error, regex.error, OverflowError) as err:
         raise ValueError(f"not a regular expression: {err}") from None
     return pattern
 
 
-def _number(text: str) -> str | None:
-    """1,200.50 and $1200.5 are both 1200.5; None for what is no number."""
-    bare = re.sub(r"[\s,$%]", "", text).rstrip(".")
-    if not _NUMBER.fullmatch(bare):
+def _substitute(find: regex.Pattern[str], replace: str, messages: Messages) -> Messages | None:
+    try:
+        text, count = find.subn(replace, messages[-1].content, timeout=_PATIENCE)
+    except TimeoutError:
         return None
-    value = Decimal(bare)
-    # Normalised by hand: Decimal.normalize rounds long numbers and writes 100 as 1E+2.
-    written = f"{value:f}"
-    written = written.rstrip("0").rstrip(".") if "." in written else written
-    return "0" if value == 0 else written
-
-
-def _substitute(find: re.Pattern[str], replace: str, messages: Messages) -> Messages | None:
-    text, count = find.subn(replace, messages[-1].content)
     return with_last_turn(messages, text) if count else None

@@ -4,37 +4,38 @@ import re
 from collections.abc import Mapping
 
 from s2d_loop.tasks.base import Perturbation
+from s2d_loop.tasks.numbers import numbers, plain
+from s2d_loop.tasks.stated import last_sentence, stated
+from s2d_loop.tasks.text import boxes, tail, text_of
 
-# "final answer" with a colon, "is" or the end of its line behind it: a mere mention is no answer.
-_FINAL = re.compile(r"final\W+answers?[\s*_`\"']*(?:\bis\b|[:=]|$)", re.IGNORECASE | re.MULTILINE)
-
-_NUMERAL = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|(?<!\w)\.[0-9]+"
-# A minus belongs to a number only where nothing stands before it: "16-3" has none.  Ratios and dates are
-# matched whole, so that none of their parts is taken for the answer.
-_NUMBER = re.compile(
-    rf"(?P<minus>(?<![^\W_])(?<![)\]}}])-[*_`$€£\\{{]*)?(?<![^\W_])(?P<numeral>{_NUMERAL})(?P<ratio>(?:/(?:{_NUMERAL}))+)?"
+# "final answer" with a colon, "is" or the end of its line behind it (a mere mention is no answer), and
+# the mark that the data set's own solutions have.
+_FINAL = re.compile(
+    r"final[\W_]{1,8}answers?(?:[ ]?\([^()\n]{0,80}\))?[\s*_`\"']{0,16}(?:\bis\b|[:=\uff1a]|$)|####",
+    re.IGNORECASE | re.MULTILINE,
 )
-_MINUS_SIGNS = str.maketrans({"\u2212": "-", "\u2010": "-", "\u2011": "-", "\u2013": "-"})
+_MOST_STATEMENTS = 20
+_ANSWER = re.compile(r"\banswers?\b[\s*_`\"']{0,8}(?:\bis\b|[:=])", re.IGNORECASE)
 
 
 class Gsm8k:
-    """Reads the last line that says `Final answer: 18`, else the last number of a reply.
+    """Reads the last line that says `Final answer: 18`, or a later `\\boxed{18}`, else a reply's last number.
 
-    Commas, currencies, percent signs, units and zeros that say nothing don't count, so `$1,080.00` is
-    `1080`.  A final answer in words without a number can't be parsed, whatever numbers come before it.
+    That is the one that its sentence states, where it states one.  Commas, currencies, percent signs, units and zeros that say nothing don't count, so `$1,080.00` is
+    `1080`.  A final answer in words without a number can't be parsed, whatever numbers come before it, nor
+    can one of several numbers of which none is plainly the answer (`between 3 and 5`).
     """
 
     name = "gsm8k"
     perturbations: Mapping[str, Perturbation] = {}
 
     def parse(self, reply: str) -> str | None:
-        text = _untypeset(reply)
-        for found in reversed(list(_FINAL.finditer(text))):
-            line = _first_line(text[found.end() :])
-            if line:
-                return _stated(line)
-        numbers = _numbers(text)
-        return numbers[-1] if numbers else None
+        text = tail(text_of(reply))
+        begin, line = _final(text)
+        box = next(reversed(list(boxes(text))), None)
+        if box is not None and box.start >= begin + len(line):
+            return stated(box.text)
+        return stated(line) if line else _last(text)
 
     def format(self, answer: str) -> str:
         return f"Final answer: {answer}"
@@ -43,37 +44,26 @@ class Gsm8k:
         return answer is not None and answer == self.parse(reference)
 
 
-def _untypeset(text: str) -> str:
-    """LaTeX's numbers in plain text: `\\boxed{10{,}000}` is `{10,000}`, and a fraction is a ratio."""
-    text = text.translate(_MINUS_SIGNS).replace("{,}", ",")
-    text = re.sub(r"\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}", r"\1/\2", text)
-    return re.sub(r"\\[A-Za-z]+", " ", re.sub(r"\\[A-Za-z]+(?=\{)", "", text))
+def _final(text: str) -> tuple[int, str]:
+    """Where the last line that says the final answer begins, and the line; it's empty where none does."""
+    for found in reversed(list(_FINAL.finditer(text))[-_MOST_STATEMENTS:]):
+        begin = found.end()
+        # Models often put the number on a line of its own, or below one that leads up to it ("In dollars:").
+        for line in text[begin:].split("\n"):
+            leads = line.rstrip("*_ \r").endswith(":") and not re.search(r"\d", line)
+            if re.search(r"[^\W_]", line) and not leads:
+                return begin, line
+            begin += len(line) + 1
+    return 0, ""
 
 
-def _first_line(text: str) -> str:
-    """The first line in which a letter or digit stands: models often put the number on a line of its own."""
-    return next((line for line in text.split("\n") if re.search(r"[^\W_]", line)), "")
-
-
-def _stated(line: str) -> str | None:
-    """A sum's result, else the number that a line starts with (`18 eggs in 7 days`), else its last one."""
-    _, equals, result = line.rpartition("=")
-    if equals and (numbers := _numbers(result)):
-        return numbers[0]
-    numbers = _numbers(line)
-    if not numbers:
-        return None
-    starts = re.match(r"[\W_]*[0-9]", line)
-    return numbers[0] if starts else numbers[-1]
-
-
-def _numbers(text: str) -> list[str]:
-    return [_plain(found) for found in _NUMBER.finditer(text) if not found["ratio"]]
-
-
-def _plain(found: re.Match[str]) -> str:
-    """The number as text in which equal decimals are equal, of any length."""
-    whole, _, part = found["numeral"].replace(",", "").partition(".")
-    whole, part = whole.lstrip("0") or "0", part.rstrip("0")
-    value = f"{whole}.{part}" if part else whole
-    return f"-{value}" if found["minus"] and value != "0" else value
+def _last(text: str) -> str | None:
+    """The last number of a reply that doesn't say what its final answer is."""
+    for line in reversed(text.split("\n")):
+        said = plain(line)
+        values = [each.value for each in numbers(said) if each.value is not None]
+        if values:
+            *_, mark = [0, *(found.end() for found in _ANSWER.finditer(said))]
+            # Where its sentence states one number, that counts: "she sells 18 eggs in 7 days".
+            return stated(said[mark:] if mark else last_sentence(said)) or values[-1]
+    return None

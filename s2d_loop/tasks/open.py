@@ -10,10 +10,12 @@ import unicodedata
 from collections.abc import Mapping
 
 from s2d_loop.tasks.base import Perturbation
+from s2d_loop.tasks.text import LONGEST, text_of
 
 # Quotes and markup around an answer say nothing, nor does the point after it; signs such as -5, 5%
 # and C++ do, so no other punctuation goes.
 _WRAPPING = " \t\n\"'`*_\u2018\u2019\u201c\u201d"
+_BOXED = re.compile(r"\$*\\boxed\{(?:\\text\{([^{}\\$]+)\}|([^{}\\$]+))\}\$*")
 
 
 class Open:
@@ -23,8 +25,11 @@ class Open:
     perturbations: Mapping[str, Perturbation] = {}
 
     def parse(self, reply: str) -> str | None:
-        text = unicodedata.normalize("NFKC", reply).casefold()
-        text = re.sub(r"\s+", " ", text).lstrip(_WRAPPING).rstrip(_WRAPPING + ".,;:!")
+        before, text = "", text_of(reply)
+        if len(text) > LONGEST:
+            return None
+        while before != text:  # each step can bring out work for another
+            before, text = text, _squeezed(text)
         return text or None
 
     def format(self, answer: str) -> str:
@@ -32,3 +37,10 @@ class Open:
 
     def score(self, answer: str | None, reference: str) -> bool:
         return answer is not None and answer == self.parse(reference)
+
+
+def _squeezed(reply: str) -> str:
+    text = unicodedata.normalize("NFKC", text_of(reply)).casefold()
+    text = re.sub(r"\s+", " ", text).lstrip(_WRAPPING).rstrip(_WRAPPING + ".,;:!")
+    boxed = _BOXED.fullmatch(text)
+    return boxed[1] or boxed[2] if boxed else text

@@ -7,6 +7,7 @@ from s2d_loop.errors import BadInputError
 from s2d_loop.plugins import did_you_mean, resolve
 from s2d_loop.tasks.base import Task
 from s2d_loop.tasks.data import is_data_task, load_data_task
+from s2d_loop.thoughts import split
 
 TASKS: dict[str, str] = {
     "last_letters": "s2d_loop.tasks.last_letters:LastLetters",
@@ -18,9 +19,31 @@ TASKS: dict[str, str] = {
 }
 
 
+class TextOnly:
+    """A task that is shown what a reply says, and never the thoughts before it.
+
+    The project's own tasks see to that themselves.  One that comes from elsewhere can't forget to.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.name = task.name
+        self.perturbations = task.perturbations
+
+    def parse(self, reply: str) -> str | None:
+        said = split(reply)
+        return self.task.parse(said.text) if said.closed else None
+
+    def format(self, answer: str) -> str:
+        return self.task.format(answer)
+
+    def score(self, answer: str | None, reference: str) -> bool:
+        return self.task.score(answer, split(reference).text)
+
+
 def load_task(name: str, perturbations: Sequence[str] = ()) -> Task:
     """The task that `parser` names; it must know the `perturbations` that curation asks for."""
-    task: Task = load_data_task(name) if is_data_task(name) else _of_class(name)
+    task: Task = load_data_task(name) if is_data_task(name) else TextOnly(_of_class(name))
     for each in perturbations:
         if each not in task.perturbations:
             raise BadInputError(

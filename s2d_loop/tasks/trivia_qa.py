@@ -7,11 +7,12 @@ your own can put another in its place (`parser: package.module:Class`).
 import json
 import re
 import unicodedata
-from bisect import bisect
+from bisect import bisect, bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from s2d_loop.tasks.base import Perturbation
+from s2d_loop.tasks.text import LONGEST, text_of
 
 _SHORTEST = 3
 """An alias with fewer letters and digits is found in texts that have nothing to do with it."""
@@ -66,7 +67,9 @@ class TriviaQa:
     perturbations: Mapping[str, Perturbation] = {}
 
     def parse(self, reply: str) -> str | None:
-        before, text = "", reply
+        before, text = "", text_of(reply)
+        if len(text) > LONGEST:
+            return None
         while before != text:  # each step can bring out work for another
             before, text = text, _squeezed(text)
         return text or None
@@ -99,20 +102,25 @@ def _mentions(reply: str, aliases: Sequence[str], incorrect: str) -> Iterator[_M
     text = re.sub(r"n['\u2019]t\b", " not", _folded(reply))
     found = list(_WORD.finditer(text))
     words = [each.group() for each in found]
+    starts = [each.start() for each in found]
     stops = [each.end() for each in _STOP.finditer(text)]
-    names = {_name(alias): True for alias in aliases} | {_name(incorrect): False}
+    names: dict[str, list[tuple[Words, bool]]] = {}
+    for name, right in ({_name(alias): True for alias in aliases} | {_name(incorrect): False}).items():
+        if name:
+            names.setdefault(name[0], []).append((name, right))
     at = spoken = 0  # the words up to `spoken` belong to the mention before
     while at < len(words):
-        name = max((n for n in names if n and tuple(words[at : at + len(n)]) == n), key=len, default=())
-        if not name:
+        here = [each for each in names.get(words[at], ()) if tuple(words[at : at + len(each[0])]) == each[0]]
+        if not here:
             at += 1
             continue
+        name, right = max(here, key=lambda each: len(each[0]))
         # The clause starts after the last stop before this word.
-        clause = bisect(stops, found[at].start())
-        begin = next(n for n in range(at + 1) if bisect(stops, found[n].start()) == clause)
+        clause = bisect(stops, starts[at])
+        begin = bisect_left(starts, stops[clause - 1]) if clause else 0
         before = words[max(begin, spoken) : at]
-        lead = [word for word in words[:at][-3:] if word not in _ARTICLES]
-        yield _Mention(names[name], not _DENIES.isdisjoint(before), bool(lead) and lead[-1] in _STATES)
+        lead = [word for word in words[max(0, at - 3) : at] if word not in _ARTICLES]
+        yield _Mention(right, not _DENIES.isdisjoint(before), bool(lead) and lead[-1] in _STATES)
         at = spoken = at + len(name)
 
 
@@ -133,7 +141,7 @@ def _folded(text: str) -> str:
 
 
 def _squeezed(text: str) -> str:
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text_of(text)).casefold())
     return re.sub(r"\s+", " ", _MARKUP.sub("", text)).strip(_WRAPPING)
 
 

@@ -1,6 +1,7 @@
 """What the tiny models are pretrained on: pairs of a user message and its reply.
 
-Each world draws them (`corpus.py`, `facts.py`, `sums.py`, `verdicts.py`); `pretrain.py` learns them.
+Each world draws them (`corpus.py`, `facts.py`, `sums.py`, `thinking.py`, `verdicts.py`); `pretrain.py`
+learns them.
 """
 
 import random
@@ -14,6 +15,8 @@ class Pair:
 
     prompt: str
     reply: str
+    thinking: bool = True
+    """What the chat template is told as `enable_thinking`; one without thoughts takes no notice."""
 
 
 DrawPair = Callable[[random.Random], Pair]

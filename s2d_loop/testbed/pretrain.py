@@ -63,10 +63,17 @@ def build_model(vocab_size: int, tokenizer: PreTrainedTokenizerBase) -> LlamaFor
 
 def encode(tokenizer: PreTrainedTokenizerBase, pairs: list[Pair]) -> list[Row]:
     """Token ids of each pair through the chat template, and how many are the prompt's."""
-    chats = [[{"role": "user", "content": pair.prompt}] for pair in pairs]
-    prompts = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
+    prompts = [
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": pair.prompt}],
+            add_generation_prompt=True,
+            enable_thinking=pair.thinking,
+            tokenize=False,
+        )
+        for pair in pairs
+    ]
     replies = tokenizer([pair.reply + tokenizer.eos_token for pair in pairs]).input_ids
-    # The prompt ends in a special token, so the two parts tokenize apart.
+    # A reply is generated behind the prompt's own tokens, so the two are tokenized apart.
     return [
         (prompt + reply, len(prompt))
         for prompt, reply in zip(tokenizer(prompts).input_ids, replies, strict=True)
@@ -211,7 +218,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     world = WORLDS[args.world]()
     recipe = replace(world.recipe, seed=args.seed, steps=args.steps or world.recipe.steps)
-    tokenizer = build_tokenizer(world.texts(), MAX_LENGTH)
+    tokenizer = build_tokenizer(world.texts(), MAX_LENGTH, world.chat)
     model = build_model(len(tokenizer), tokenizer)
     figures = train(model, tokenizer, world, recipe)
     record: dict[str, object] = {

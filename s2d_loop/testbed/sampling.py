@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
+from s2d_loop.chat import reasoning
+from s2d_loop.chat.tokens import chat_of
 from s2d_loop.records import Messages, Reply, Request, Sampling
 
 BATCH = 256
@@ -54,29 +56,29 @@ def generate(
     sampling: Sampling,
 ) -> list[Reply]:
     """Answer every conversation once; temperature 0 is greedy."""
+    chat, arguments = chat_of(tokenizer), sampling.chat_template_kwargs
+    prompts = [chat.prompt_ids(messages, arguments) for messages in conversations]
     replies: dict[int, Reply] = {}
     # Neighbours of like length, so that little of a batch is padding.
-    order = sorted(range(len(conversations)), key=lambda i: sum(len(m.content) for m in conversations[i]))
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
-        batch = tokenizer.apply_chat_template(
-            [[{"role": m.role, "content": m.content} for m in conversations[i]] for i in chosen],
-            add_generation_prompt=True,
-            padding=True,
-            return_tensors="pt",
-            return_dict=True,
-        )
+        batch = tokenizer.pad({"input_ids": [list(prompts[i]) for i in chosen]}, return_tensors="pt")
         rows = _decode_batch(model, batch["input_ids"], batch["attention_mask"], sampling)
         end = tokenizer.eos_token_id
-        for i, mask, row in zip(chosen, batch["attention_mask"], rows, strict=True):
+        for i, row in zip(chosen, rows, strict=True):
             length = row.index(end) if end in row else len(row)
+            said = row[:length]
+            text = tokenizer.decode(said, skip_special_tokens=True)
+            split = reasoning.split(tokenizer, reasoning.TEXT, prompts[i], said, text, arguments)
             replies[i] = Reply(
-                text=tokenizer.decode(row[:length], skip_special_tokens=True),
+                text=split.text,
                 num_tokens=min(length + 1, len(row)),
-                num_prompt_tokens=int(mask.sum()),
-                finished=length < len(row),
+                num_prompt_tokens=len(prompts[i]),
+                finished=length < len(row) and split.closed,
+                reasoning=split.reasoning,
             )
-    return [replies[i] for i in range(len(conversations))]
+    return [replies[i] for i in range(len(prompts))]
 
 
 @torch.inference_mode()

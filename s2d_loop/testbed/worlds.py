@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from s2d_loop.testbed import DATA_DIR, HERE, MODEL_DIR, corpus, facts, sums, verdicts, world
+from s2d_loop.testbed import DATA_DIR, HERE, MODEL_DIR, corpus, facts, sums, thinking, verdicts, world
 from s2d_loop.testbed.pair import Pair
+from s2d_loop.testbed.tokenizer import PLAIN, ChatFormat
 
 Files = Mapping[str, list[dict[str, Any]]]
 
@@ -52,6 +53,7 @@ class World:
     texts: Callable[[], Iterable[str]]
     """Their words are whole tokens."""
     draw: Callable[[int, random.Random], list[Pair]]
+    chat: ChatFormat = PLAIN
     dtype: Literal["float16", "float32"] = "float16"
     """How the weights are kept; they are trained in float32."""
     files: Callable[[], Files] = dict
@@ -112,6 +114,17 @@ def _stream() -> World:
     )
 
 
+def _thinking() -> World:
+    return World(
+        folder=HERE / "models" / "think",
+        recipe=Recipe(),
+        mix=_shares(thinking.MIX),
+        texts=thinking.texts,
+        draw=thinking.draw,
+        chat=thinking.CHAT,
+    )
+
+
 def _verdicts() -> World:
     return World(
         folder=HERE / "models" / "pairwise",
@@ -133,6 +146,7 @@ WORLDS: dict[str, Callable[[], World]] = {
     "gsm8k": _sums,
     "pairwise": _verdicts,
     "stream": _stream,
+    "think": _thinking,
 }
 
 

@@ -8,27 +8,18 @@ answer token or the end-of-turn token, everything else is `IGNORED`.
 import math
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any
 
-from s2d_loop.errors import TrainError
-from s2d_loop.records import Example, Messages
+from s2d_loop import thoughts
+from s2d_loop.chat.tokens import Chat, UnusableError
+from s2d_loop.errors import ConversationRefusedError, TrainError
+from s2d_loop.records import Example, TemplateArguments
 
 # What torch's cross entropy skips.
 IGNORED = -100
-
-
-class Tokenizer(Protocol):
-    """The part of a Hugging Face tokenizer that is used here."""
-
-    chat_template: Any
-
-    def apply_chat_template(self, conversation: Any, **options: Any) -> Any: ...
-
-    def decode(self, token_ids: Any, **options: Any) -> Any: ...
-
-    def __call__(self, text: Any, **options: Any) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,108 +55,58 @@ class Row:
     num_labels: int
 
 
-class _UnusableExampleError(Exception):
-    """An example that can't be trained on; `reason` is counted, the text says why."""
-
-    def __init__(self, reason: str, text: str) -> None:
-        super().__init__(text)
-        self.reason = reason
+Arguments = Mapping[str, TemplateArguments]
+"""What each task's System 1 gives the chat template."""
+_NONE: Arguments = MappingProxyType({})
 
 
 def encode_all(
-    tokenizer: Tokenizer, examples: Sequence[Example], *, end_ids: frozenset[int], max_tokens: int
+    tokenizer: Any,
+    examples: Sequence[Example],
+    *,
+    end_ids: frozenset[int],
+    max_tokens: int,
+    arguments: Arguments = _NONE,
 ) -> Encoding:
     """Tokenise every example; the unusable ones are dropped by reason.
 
     Sorted by id, so that the plan depends neither on how the examples lie in files nor on the
     number of workers.
+
+    Raises:
+        BadInputError: the tokenizer has no chat template.
     """
-    if not getattr(tokenizer, "chat_template", None):
-        raise TrainError(
-            "the start model's tokenizer has no chat template, so prompts can't be rendered: "
-            "add chat_template.jinja to the model directory"
-        )
+    chat = Chat(tokenizer, end_ids)
     kept: list[Encoded] = []
     dropped: Counter[str] = Counter()
     first: dict[str, str] = {}
     for example in sorted(examples, key=lambda e: e.id):
         try:
-            encoded = encode(tokenizer, example, end_ids=end_ids)
+            encoded = encode(chat, example, arguments.get(example.task, ()))
             if len(encoded) > max_tokens:
-                raise _UnusableExampleError(
+                raise UnusableError(
                     "too_long",
                     f"{len(encoded)} tokens do not fit in train.micro_batch_tokens={max_tokens}",
                 )
             kept.append(encoded)
-        except _UnusableExampleError as problem:
+        except (UnusableError, ConversationRefusedError) as problem:
             dropped[problem.reason] += 1
             first.setdefault(problem.reason, f"{problem.reason}: {example.id}: {problem}")
     return Encoding(tuple(kept), len(examples), dropped, "\n".join(first.values()))
 
 
-def encode(tokenizer: Tokenizer, example: Example, *, end_ids: frozenset[int]) -> Encoded:
-    """Tokens of one example through the model's own chat template, and which of them are the answer.
+def encode(chat: Chat, example: Example, arguments: TemplateArguments = ()) -> Encoded:
+    """One example as the ids that System 1 is prompted with and those that it should answer with.
 
-    The prompt's tokens are exactly those that an engine feeds the model when it asks the question,
-    so the first answer token is learned where it will be needed.
+    Raises:
+        UnusableError: it can't be trained on.
+        ConversationRefusedError: the chat template refuses its conversation.
     """
-    prompt = _chat(example.prompt)
-    prompt_text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-    text = tokenizer.apply_chat_template(prompt + _chat(example.completion), tokenize=False)
-    if not text.startswith(prompt_text):
-        raise _UnusableExampleError(
-            "prompt_not_a_prefix",
-            "the chat template renders the prompt differently once an answer follows, "
-            f"so the answer's place is unknown: {_tail(prompt_text)!r} is not in {_tail(text)!r}",
-        )
-    prompt_ids = _ids(tokenizer, prompt_text)
-    ids = _ids(tokenizer, text)
-    if ids[: len(prompt_ids)] != prompt_ids:
-        raise _UnusableExampleError(
-            "prompt_not_a_prefix",
-            "the tokenizer joins the prompt's end and the answer's start into one token, "
-            "which the model could never generate after this prompt",
-        )
-    answer_ids = _through_end(ids[len(prompt_ids) :], end_ids)
-    answer = "".join(message.content for message in example.completion)
-    _check_answer(tokenizer, answer_ids, answer)
-    return Encoded(example.id, prompt_ids, answer_ids, answer)
-
-
-def _chat(messages: Messages) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in messages]
-
-
-def _ids(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
-    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _through_end(ids: tuple[int, ...], end_ids: frozenset[int]) -> tuple[int, ...]:
-    """The answer up to its first end token; what the template writes after that is never generated."""
-    for index, token in enumerate(ids):
-        if token in end_ids:
-            return ids[: index + 1]
-    raise _UnusableExampleError(
-        "no_end_token",
-        f"the chat template ends an answer with none of the end tokens {sorted(end_ids)}, "
-        "so the model would never learn to stop",
-    )
-
-
-def _check_answer(tokenizer: Tokenizer, answer_ids: Sequence[int], answer: str) -> None:
-    if len(answer_ids) < 2 or not answer.strip():
-        raise _UnusableExampleError("empty_answer", "nothing stands before the end token")
-    decoded = tokenizer.decode(list(answer_ids[:-1]), clean_up_tokenization_spaces=False)
-    # Templates may trim an answer, and SentencePiece puts a space before it: ends don't count.
-    if decoded.strip() != answer.strip():
-        raise _UnusableExampleError(
-            "answer_altered",
-            f"the labelled tokens say {_tail(decoded)!r}, the completion says {_tail(answer)!r}",
-        )
-
-
-def _tail(text: str) -> str:
-    return text if len(text) <= 80 else f"...{text[-80:]}"
+    said = thoughts.split("".join(message.content for message in example.completion))
+    if not said.closed:
+        raise UnusableError("cut_off", "the completion ends in thoughts that were never closed")
+    row = chat.row(example.prompt, said.text, arguments, example.sampled_ids)
+    return Encoded(example.id, row.prompt_ids, row.answer_ids, said.text)
 
 
 def order(num_examples: int, seed: int) -> Iterator[int]:
@@ -201,12 +142,17 @@ def plan_steps(costs: Sequence[int], *, seed: int, steps: int, budget: int) -> l
     return plan
 
 
-def pack(lengths: Sequence[int], *, capacity: int, num_rows: int) -> list[list[int]] | None:
+def pack(
+    lengths: Sequence[int], *, capacity: int, num_rows: int, alone: bool = False
+) -> list[list[int]] | None:
     """Spread documents over `num_rows` rows of at most `capacity` tokens, as evenly as it goes.
 
     Longest first, each into the row that is emptiest, so that workers finish together.  None when
-    they don't fit.  Rows can stay empty when there are more rows than documents.
+    they don't fit.  Rows can stay empty when there are more rows than documents.  `alone` gives each
+    document a row of its own, for models that see across the documents of a row.
     """
+    if alone and len(lengths) > num_rows:
+        return None
     rows: list[list[int]] = [[] for _ in range(num_rows)]
     sizes = [0] * num_rows
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
@@ -219,7 +165,12 @@ def pack(lengths: Sequence[int], *, capacity: int, num_rows: int) -> list[list[i
 
 
 def accumulation(
-    lengths: Sequence[int], plan: Sequence[Sequence[int]], *, capacity: int, num_workers: int
+    lengths: Sequence[int],
+    plan: Sequence[Sequence[int]],
+    *,
+    capacity: int,
+    num_workers: int,
+    alone: bool = False,
 ) -> int:
     """The smallest number of micro-batches a worker with which every step of the plan fits.
 
@@ -229,15 +180,17 @@ def accumulation(
     needed = 1
     for step in plan:
         sizes = [lengths[i] for i in step]
-        needed = max(needed, math.ceil(sum(sizes) / (capacity * num_workers)))
-        while pack(sizes, capacity=capacity, num_rows=needed * num_workers) is None:
+        needed = max(needed, math.ceil((len(sizes) if alone else sum(sizes) / capacity) / num_workers))
+        while pack(sizes, capacity=capacity, num_rows=needed * num_workers, alone=alone) is None:
             needed += 1
     return needed
 
 
-def step_rows(examples: Sequence[Encoded], step: Sequence[int], *, capacity: int, num_rows: int) -> list[Row]:
-    """The packed rows of one step, for all workers."""
-    packed = pack([len(examples[i]) for i in step], capacity=capacity, num_rows=num_rows)
+def step_rows(
+    examples: Sequence[Encoded], step: Sequence[int], *, capacity: int, num_rows: int, alone: bool = False
+) -> list[Row]:
+    """The rows of one step, for all workers."""
+    packed = pack([len(examples[i]) for i in step], capacity=capacity, num_rows=num_rows, alone=alone)
     assert packed is not None, "accumulation() found room for every step"
     return [make_row([examples[step[i]] for i in row]) for row in packed]
 
@@ -256,7 +209,7 @@ def make_row(documents: Sequence[Encoded]) -> Row:
     return Row(input_ids, labels, position_ids, sum(len(d.answer_ids) for d in documents))
 
 
-def check_row(row: Row, documents: Sequence[Encoded], tokenizer: Tokenizer) -> None:
+def check_row(row: Row, documents: Sequence[Encoded]) -> None:
     """Prove a row's mask on the row itself: what is labelled is each answer and its end, no more.
 
     A mask that is all zero, all one or off by one trains something else without any error.
@@ -272,6 +225,5 @@ def check_row(row: Row, documents: Sequence[Encoded], tokenizer: Tokenizer) -> N
             raise TrainError(f"{document.id}: the loss mask is not the answer and its end token")
         if tuple(row.input_ids[start:first]) != document.prompt_ids:
             raise TrainError(f"{document.id}: the prompt's tokens differ from the rendered prompt's")
-        text = tokenizer.decode([row.labels[i] for i in labelled[:-1]], clean_up_tokenization_spaces=False)
-        if text.strip() != document.answer.strip():
-            raise TrainError(f"{document.id}: the labelled tokens decode to {_tail(text)!r}")
+        if tuple(row.labels[i] for i in labelled) != document.answer_ids:
+            raise TrainError(f"{document.id}: the labels are not the answer's tokens")

@@ -1,37 +1,61 @@
 """The trained weights as a plain Hugging Face directory, checked before it counts.
 
-`worker.py` gathers the weights and calls `write_export` on rank 0.  Everything but the weights is
-copied from the start model byte for byte: configuration (with its own dropout, not the training's),
-generation settings, tokenizer and chat template stay what they were.
+`finish.py` calls it on rank 0.  An export is the start model's directory with other bytes in the place of what
+was trained: the same files, the same tensors under the same names in the same types.  Configuration (with its own
+dropout, not the training's), generation settings, tokenizer, chat template, processors and licence are copies.
 """
 
-import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from s2d_loop.errors import TrainError
+from s2d_loop.engine.proof import FILE as CANARIES
+from s2d_loop.engine.weight_files import FLOATS, Tensor, header_of, tensors, weight_files
+from s2d_loop.errors import BadInputError, TrainError
 from s2d_loop.train.card import model_card
 
 if TYPE_CHECKING:
     import torch
 
-MAX_SHARD = "5GB"
-# Files of the start model that belong to the export as they are.
-_COPIED = (
-    "config.json",
-    "generation_config.json",
-    "*token*.json",
-    "tokenizer.model",
-    "vocab.*",
-    "merges.txt",
-    "chat_template*",
-    "additional_chat_templates",
-    "LICENSE*",
+    from s2d_loop.train.published import Correspondence
+
+# What a start model's directory may hold that no export should.
+_NOT_COPIED = (
+    # Weights: the model's own are written, all others (another layout, an adapter, a quantisation) are
+    # still those of the start, and servers that prefer such files would serve them.
+    *(
+        "*.safetensors",
+        "consolidated*.index.json",
+        "*.gguf",
+        "*.ggml",
+        "*.onnx*",
+        "*.h5",
+        "*.msgpack",
+        "*.tflite",
+    ),
+    "adapter_config.json",
+    # Pickles, which can hold code, and code.
+    *("*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle", "*.py", "*.pyc", "*.so"),
+    # Said of another training, or proof of other weights.
+    *(
+        "README*",
+        "trainer_state.json",
+        "training_args*",
+        "all_results.json",
+        "*_results.json",
+        "*tfevents*",
+        "*.log",
+        "TRAINING.json",
+    ),
+    CANARIES,
+    ".*",
 )
+# Folders that transformers and vLLM read; others hold other formats of the model, pictures and logs.
+_FOLDERS = ("additional_chat_templates",)
+_CHUNK = 1 << 24
 # Largest difference of logits between the trained model and its export read back: rounding of
 # another summation order in float32; in half precision the export is rounded once more than the
 # model in memory, so the difference is held against the size of the logits.
@@ -39,112 +63,132 @@ _SAME_FLOAT32 = 1e-4
 _SAME_HALF = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """One tensor of a safetensors file, from its header."""
-
-    file: str
-    dtype: str
-    shape: tuple[int, ...]
-
-
-def tensors(path: str) -> dict[str, Tensor]:
-    """Every tensor of a model directory by name; only headers are read."""
-    result: dict[str, Tensor] = {}
-    for file in sorted(Path(path).glob("*.safetensors")):
-        for name, entry in _header(file).items():
-            if name in result:
-                raise TrainError(f"{path}: the tensor {name} is in {result[name].file} and in {file.name}")
-            result[name] = Tensor(file.name, entry["dtype"], tuple(entry["shape"]))
-    if not result:
-        raise TrainError(f"{path}: no safetensors file; convert the weights, other formats are not loaded")
-    return result
-
-
-def _header(file: Path) -> dict[str, Any]:
-    """A safetensors header: its length in eight bytes, then JSON, then exactly the tensors' bytes."""
-    try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header: dict[str, Any] = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-    except (ValueError, KeyError, TypeError, MemoryError, OverflowError) as problem:
-        raise TrainError(f"{file}: not a safetensors file ({problem})") from problem
-    if file.stat().st_size != 8 + length + end:
-        raise TrainError(f"{file}: {file.stat().st_size} bytes, its header says {8 + length + end}")
-    return header
-
-
 def write_export(
-    path: str, *, model: Any, state: Mapping[str, "torch.Tensor"], start: str, facts: Mapping[str, Any]
+    path: str,
+    *,
+    plan: "Correspondence",
+    state: dict[str, "torch.Tensor"],
+    start: str,
+    facts: Mapping[str, Any],
+    template: str | None = None,
 ) -> None:
-    """Write gathered weights as a model directory in the start model's own dtypes."""
+    """Write gathered weights as a model directory like the start model's.
+
+    `state` is emptied on the way, so that no more than a layer is held twice.
+    """
     # A worker that was killed while it wrote leaves a part behind.
     shutil.rmtree(path, ignore_errors=True)
-    model.save_pretrained(path, state_dict=_in_start_dtypes(state, start), max_shard_size=MAX_SHARD)
-    for pattern in _COPIED:
-        for file in Path(start).glob(pattern):
-            target = Path(path, file.name)
-            if file.is_dir():
-                shutil.copytree(file, target, dirs_exist_ok=True)
-            else:
-                shutil.copyfile(file, target)
+    Path(path).mkdir(parents=True)
+    _copy_rest(Path(start), Path(path))
+    if template is not None:
+        # It goes before the one in tokenizer_config.json: what is served is asked as what was trained.
+        Path(path, "chat_template.jinja").write_text(template, encoding="utf-8")
+    _write_weights(Path(path), plan, state, Path(start))
     Path(path, "README.md").write_text(model_card(facts))
 
 
-def _in_start_dtypes(state: Mapping[str, "torch.Tensor"], start: str) -> dict[str, "torch.Tensor"]:
-    from safetensors import safe_open
-
-    dtypes: dict[str, torch.dtype] = {}
-    for file in sorted(Path(start).glob("*.safetensors")):
-        with safe_open(file, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 (not a dict)
-                dtypes[name] = opened.get_tensor(name).dtype
-    common = max(set(dtypes.values()), key=list(dtypes.values()).count)
-    return {name: tensor.to(dtypes.get(name, common)) for name, tensor in state.items()}
+def _copy_rest(start: Path, path: Path) -> None:
+    for file in start.iterdir():
+        if file.is_dir() and file.name in _FOLDERS:
+            shutil.copytree(file, path / file.name)
+        elif file.is_file() and not any(file.match(pattern) for pattern in _NOT_COPIED):
+            shutil.copyfile(file, path / file.name)
 
 
-def check_export(path: str, start: str, *, tied: Sequence[str] = ()) -> None:
+def _write_weights(path: Path, plan: "Correspondence", state: dict[str, "torch.Tensor"], start: Path) -> None:
+    import torch
+
+    with ExitStack() as stack:
+        sources: dict[str, BinaryIO] = {}
+        targets: dict[str, BinaryIO] = {}
+        for file in weight_files(start):
+            sources[file.name] = stack.enter_context(file.open("rb"))
+            targets[file.name] = stack.enter_context((path / file.name).open("xb"))
+            # Types, shapes and names stay, and so do the header and every tensor's place.
+            targets[file.name].write(header_of(file))
+        for name in plan.tensors.keys() - plan.trained:
+            tensor = plan.tensors[name]
+            _copy_bytes(sources[tensor.file], targets[tensor.file], tensor)
+        for group in plan.groups:
+            for name, value in plan.convert(group, state):
+                tensor = plan.tensors[name]
+                target = targets[tensor.file]
+                target.seek(tensor.begin)
+                target.write(_bytes(value.to(getattr(torch, FLOATS[tensor.dtype]))).numpy().data)
+
+
+def _copy_bytes(source: BinaryIO, target: BinaryIO, tensor: Tensor) -> None:
+    source.seek(tensor.begin)
+    target.seek(tensor.begin)
+    left = tensor.end - tensor.begin
+    while left:
+        chunk = source.read(min(left, _CHUNK))
+        target.write(chunk)
+        left -= len(chunk)
+
+
+def _bytes(value: "torch.Tensor") -> "torch.Tensor":
+    import torch
+
+    return value.contiguous().reshape(-1).view(torch.uint8)
+
+
+def check_export(path: str, start: str, *, trained: Collection[str] | None = None) -> None:
     """The export has the start model's tensors, all finite, and training has changed them.
 
-    `tied` names tensors that are another one's copy, which a model directory may leave out.
+    `trained` names the tensors that training may have changed, all where it isn't given; the others must be the
+    start model's, byte for byte.
+
+    Raises:
+        TrainError: it hasn't; the message names the tensor.
     """
-    exported, expected = tensors(path), tensors(start)
-    missing = sorted(set(expected) - set(exported) - set(tied))
-    extra = sorted(set(exported) - set(expected) - set(tied))
+    try:
+        exported, expected = tensors(path), tensors(start)
+    except BadInputError as problem:
+        raise TrainError(str(problem)) from problem
+    missing, extra = sorted(expected.keys() - exported.keys()), sorted(exported.keys() - expected.keys())
     if missing or extra:
         raise TrainError(f"{path}: tensors missing {missing[:5]}, not in the start model {extra[:5]}")
-    for name in sorted(set(exported) & set(expected)):
-        found, wanted = exported[name], expected[name]
-        if (found.dtype, found.shape) != (wanted.dtype, wanted.shape):
+    for name, wanted in expected.items():
+        found = exported[name]
+        if (found.dtype, found.shape, found.file) != (wanted.dtype, wanted.shape, wanted.file):
             raise TrainError(
-                f"{path}: {name} is {found.dtype} {found.shape}, "
-                f"in the start model {wanted.dtype} {wanted.shape}"
+                f"{path}: {name} is {found.dtype} {found.shape} in {found.file}, "
+                f"in the start model {wanted.dtype} {wanted.shape} in {wanted.file}"
             )
     _check_files(path, start)
-    _check_values(path, exported, start, expected)
+    _check_values(path, start, trained)
 
 
 def _check_files(path: str, start: str) -> None:
     for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
-        if not Path(path, name).is_file():
-            raise TrainError(f"{path}: {name} is missing (is it in the start model {start}?)")
+        if Path(start, name).is_file() and not Path(path, name).is_file():
+            raise TrainError(f"{path}: {name} is missing, which is in the start model {start}")
 
 
-def _check_values(path: str, exported: dict[str, Tensor], start: str, expected: dict[str, Tensor]) -> None:
+def _check_values(path: str, start: str, trained: Collection[str] | None) -> None:
     import torch
     from safetensors import safe_open
 
     changed = False
-    for name, tensor in exported.items():
-        with safe_open(Path(path, tensor.file), framework="pt") as file:
-            value = file.get_tensor(name)
-        if not bool(torch.isfinite(value).all()):
-            raise TrainError(f"{path}: {name} holds values that are not finite: lower train.learning_rate")
-        if not changed and name in expected:
-            with safe_open(Path(start, expected[name].file), framework="pt") as file:
-                changed = not torch.equal(value, file.get_tensor(name))
+    for file in weight_files(path):
+        with (
+            safe_open(file, framework="pt") as found,
+            safe_open(Path(start, file.name), framework="pt") as wanted,
+        ):
+            for name in found.keys():  # noqa: SIM118 (not a dict)
+                value = found.get_tensor(name)
+                learns = trained is None or name in trained
+                if learns and not bool(torch.isfinite(value).all()):
+                    raise TrainError(
+                        f"{path}: {name} holds values that are not finite: lower train.learning_rate"
+                    )
+                if learns and changed:
+                    continue
+                same = torch.equal(_bytes(value), _bytes(wanted.get_tensor(name)))
+                if not (learns or same):
+                    raise TrainError(f"{path}: {name} isn't trained, but differs from the start model's")
+                changed = changed or not same
     if not changed:
         raise TrainError(
             f"{path}: every weight equals the start model's, so training changed nothing; "

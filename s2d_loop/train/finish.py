@@ -5,8 +5,10 @@ from typing import Any
 
 import torch
 
-from s2d_loop.engine import proof
-from s2d_loop.train.export import check_export, check_logits, tensors, write_export
+from s2d_loop.engine import pretrained, proof
+from s2d_loop.errors import TrainError
+from s2d_loop.train.export import check_export, check_logits, write_export
+from s2d_loop.train.published import correspond, trainable
 from s2d_loop.weights import weights_digest
 
 
@@ -14,38 +16,38 @@ def finish(
     path: str,
     *,
     model: Any,
-    state: Mapping[str, torch.Tensor],
+    state: dict[str, torch.Tensor],
     start: str,
     facts: Mapping[str, Any],
     probes: Sequence[tuple[list[int], torch.Tensor]],
     tokenizer: Any,
     bf16: bool,
+    template: str | None = None,
 ) -> str:
     """Write the model directory `path`, check it, and return its digest.
 
-    `probes` are token rows with what the trained model says on them.  The export is read back with
+    `state` holds the trained weights of `model`, and is emptied.  `probes` are token rows with what the
+    trained model says on them, float32 logits of shape (tokens, vocabulary).  `template` is the chat template that
+    was trained with, where it isn't the start model's.  The export is read back with
     transformers, which also gives the canaries that engines are held against.
+
+    Raises:
+        TrainError: the export isn't what was trained.
     """
-    write_export(path, model=model, state=state, start=start, facts=facts)
-    tied = getattr(model, "all_tied_weights_keys", None) or ()
-    check_export(path, start, tied=tuple(tied))
-    reloaded = _reload(path)
-    exact = not bf16 and {t.dtype for t in tensors(path).values()} == {"F32"}
+    from transformers.integrations import unset_hf_deepspeed_config
+
+    # Else transformers would split these weights over ranks that are gone.
+    unset_hf_deepspeed_config()
+    plan = correspond(start)
+    if trainable(plan.model).keys() != trainable(model).keys():
+        raise TrainError(f"{start}: changed during the training: its weights are named otherwise")
+    write_export(path, plan=plan, state=state, start=start, facts=facts, template=template)
+    check_export(path, start, trained=plan.trained)
+    reloaded = pretrained.load(path, dtype=torch.float32).eval()
+    exact = not bf16 and {plan.tensors[name].dtype for name in plan.trained} == {"F32"}
     for ids, said in probes:
         with torch.no_grad():
             again = reloaded(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
         check_logits(again, said, exact=exact, path=path)
     proof.record(path, proof.reference_of(reloaded, tokenizer))
     return weights_digest(path)
-
-
-def _reload(path: str) -> Any:
-    from transformers import AutoModelForCausalLM
-    from transformers.integrations import unset_hf_deepspeed_config
-
-    # Else transformers would split these weights over ranks that are gone.
-    unset_hf_deepspeed_config()
-    model = AutoModelForCausalLM.from_pretrained(
-        path, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True, use_safetensors=True
-    )
-    return model.eval()

@@ -1,12 +1,13 @@
 """What a training gets and gives back."""
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from s2d_loop.chat.loading import ChatSettings
 from s2d_loop.config.training import TrainConfig
-from s2d_loop.records import Weights, digest
+from s2d_loop.records import TemplateArguments, Weights, digest
 from s2d_loop.weights import sha256_of
 
 # Settings that change neither the data plan nor the shape of a checkpoint.
@@ -38,6 +39,10 @@ class TrainJob:
     """Told the step and the digest of every checkpoint; whoever keeps them can go on from it."""
     checkpoints: Collection[str] = field(default=(), compare=False)
     """Digests of the checkpoints that may be gone on from: optimiser state of others is never read."""
+    chat: ChatSettings = ChatSettings()  # noqa: RUF009 - frozen
+    """The export carries its template."""
+    template_arguments: Mapping[str, TemplateArguments] = field(default_factory=dict)
+    """What each task's System 1 gives the chat template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,8 @@ class WorkerTask:
     attempt: str
     """The folder of Ray Train's that this attempt writes to."""
     checkpoints: list[str]
+    chat: ChatSettings
+    template_arguments: Mapping[str, TemplateArguments]
     progress_file: str
     stop_file: str
     """Once it is there the workers write a checkpoint after their step, and leave."""
@@ -85,5 +92,8 @@ class WorkerTask:
 def job_digest(job: TrainJob) -> str:
     """What a checkpoint belongs to: the same examples, start weights, seed and settings."""
     settings = job.config.model_dump(exclude=_IRRELEVANT)
+    given = {task: arguments for task, arguments in job.template_arguments.items() if arguments}
+    if job.chat.template is not None or given:
+        settings |= {"template": job.chat.template, "template_arguments": sorted(given.items())}
     contents = sorted(sha256_of(Path(path)) for path in job.examples)
     return digest(job.start.digest, str(job.seed), json.dumps(settings, sort_keys=True), *contents)

@@ -1,5 +1,6 @@
 """Loading the start model under DeepSpeed, asking it, and gathering its weights whole."""
 
+import inspect
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -8,25 +9,12 @@ from typing import Any
 
 import torch
 
+from s2d_loop.chat.loading import load_tokenizer as load_tokenizer
 from s2d_loop.config.training import TrainConfig
-from s2d_loop.errors import TrainError
-
-# What model families call the dropout of attention weights.
-_DROPOUT_NAMES = ("attention_dropout", "attn_pdrop")
-
-
-def load_tokenizer(path: str) -> tuple[Any, frozenset[int]]:
-    """The start model's tokenizer, and the tokens that end a turn in generation."""
-    from transformers import AutoTokenizer, GenerationConfig
-
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    ends = {tokenizer.eos_token_id}
-    try:
-        configured = GenerationConfig.from_pretrained(path, local_files_only=True).eos_token_id
-    except OSError:
-        configured = None
-    ends |= set(configured) if isinstance(configured, list) else {configured}
-    return tokenizer, frozenset(ends - {None})
+from s2d_loop.engine import pretrained
+from s2d_loop.train.dropout import set_attention_dropout
+from s2d_loop.train.packing import positions
+from s2d_loop.train.published import train_text_only, trainable
 
 
 @contextmanager
@@ -54,87 +42,92 @@ def deepspeed_model(path: str, config: TrainConfig, settings: dict[str, Any]) ->
         engine, *_ = deepspeed.initialize(
             model=network,
             optimizer=torch.optim.AdamW(
-                network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+                [parameter for parameter in network.parameters() if parameter.requires_grad],
+                lr=config.learning_rate,
+                weight_decay=config.weight_decay,
             ),
             config=settings,
             dist_init_required=False,
         )
-        yield engine
-        engine.destroy()
+        try:
+            yield engine
+        finally:
+            engine.destroy()
     finally:
         del hf_config
         unset_hf_deepspeed_config()
 
 
 def _load(path: str, config: TrainConfig) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    settings = AutoConfig.from_pretrained(path, local_files_only=True)
-    _set_dropout(settings, config.dropout, path)
-    network = AutoModelForCausalLM.from_pretrained(
-        path,
-        config=settings,
-        dtype=torch.bfloat16 if config.bf16 else torch.float32,
-        # It honours document boundaries and dropout on every device; see decision 0003.
-        attn_implementation="sdpa",
-        local_files_only=True,
-        use_safetensors=True,
-    )
+    settings = pretrained.configuration(path)
+    set_attention_dropout(settings, config)
+    network = pretrained.load(path, settings, dtype=torch.bfloat16 if config.bf16 else torch.float32)
+    train_text_only(network)
     if config.gradient_checkpointing:
         network.gradient_checkpointing_enable({"use_reentrant": False})
     return network
 
 
-def _set_dropout(settings: Any, rate: float, path: str) -> None:
-    """Table 4's dropout, where open models have it: on attention weights."""
-    names = [name for name in _DROPOUT_NAMES if hasattr(settings, name)]
-    if not names and rate > 0:
-        raise TrainError(f"{path}: a {settings.model_type} has no attention dropout: set train.dropout: 0")
-    for name in names:
-        setattr(settings, name, rate)
+def gradients_finite(engine: Any) -> bool:
+    """Whether all gradients are, before an optimiser takes them; ZeRO's own look for themselves.
+
+    At stage 0 DeepSpeed would clip an infinite gradient to one that isn't a number, and spoil every weight.
+    """
+    if engine.zero_optimization_stage() > 0:
+        return True
+    gradients = [p.grad for p in engine.module.parameters() if p.grad is not None]
+    return bool(torch.stack([gradient.isfinite().all() for gradient in gradients]).all())
 
 
-@torch.no_grad()
-def logits(engine: Any, input_ids: Sequence[int], position_ids: Sequence[int]) -> torch.Tensor:
-    """What the model says on one row.  Under ZeRO 3 every rank must ask at once."""
-    engine.eval()
+def forward(engine: Any, input_ids: Sequence[int], position_ids: Sequence[int], **more: Any) -> torch.Tensor:
+    """The model's logits on one row, of shape (tokens, vocabulary).
+
+    `more` is left out where the architecture doesn't take it, and so are positions, which a state-space model
+    doesn't have.
+    """
+    more["position_ids"] = positions(engine.module.config, position_ids, engine.device)
+    known = inspect.signature(engine.module.forward).parameters
     output = engine(
         input_ids=torch.tensor([list(input_ids)], device=engine.device),
-        position_ids=torch.tensor([list(position_ids)], device=engine.device),
+        # With a cache, transformers would not look for document boundaries.
         use_cache=False,
+        **{name: value for name, value in more.items() if name in known},
     )
     result: torch.Tensor = output.logits[0]
     return result
 
 
 @torch.no_grad()
-def full_state(engine: Any, *, keep: bool) -> dict[str, torch.Tensor]:
-    """Every weight whole, on the CPU; all ranks take part, those that don't `keep` get nothing.
+def logits(engine: Any, input_ids: Sequence[int], position_ids: Sequence[int]) -> torch.Tensor:
+    """What the model says on one row.  Under ZeRO 3 every rank must ask at once."""
+    engine.eval()
+    return forward(engine, input_ids, position_ids)
 
-    From the optimiser's float32 master copy in bf16 training: at the paper's learning rate much of
-    what was learned is smaller than bf16's rounding.
+
+@torch.no_grad()
+def full_state(engine: Any, *, keep: bool) -> dict[str, torch.Tensor]:
+    """Every trained weight whole, on the CPU; all ranks take part, those that don't `keep` get nothing.
+
+    A weight that the model shares stands under each of its names.  From the optimiser's float32 master
+    copy in bf16 training: at the paper's learning rate much of what was learned is smaller than bf16's
+    rounding.
     """
     import deepspeed
     from deepspeed.utils import safe_get_full_fp32_param
 
-    network = engine.module
     stage, half = engine.zero_optimization_stage(), engine.bfloat16_enabled()
     result: dict[str, torch.Tensor] = {}
-    for name, parameter in network.named_parameters():
-        if half:
-            value = safe_get_full_fp32_param(parameter)
-        elif stage == 3:
-            with deepspeed.zero.GatheredParameters([parameter]):
-                value = parameter.detach().clone() if keep else None
-        else:
-            value = parameter.detach()
+    gathered: dict[int, torch.Tensor] = {}
+    for name, parameter in trainable(engine.module).items():
+        if id(parameter) not in gathered:
+            if half:
+                value = safe_get_full_fp32_param(parameter)
+            elif stage == 3:
+                with deepspeed.zero.GatheredParameters([parameter]):
+                    value = parameter.detach().clone() if keep else None
+            else:
+                value = parameter.detach()
+            gathered[id(parameter)] = value.cpu().clone() if keep else torch.empty(0)
         if keep:
-            result[name] = value.cpu().clone()
-    if keep:
-        known = set(dict(network.named_parameters(remove_duplicate=False)))
-        for name, value in network.state_dict().items():
-            if name not in known:
-                result[name] = value.cpu().clone()
+            result[name] = gathered[id(parameter)]
     return result

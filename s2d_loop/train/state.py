@@ -21,7 +21,7 @@ def save(engine: Any, *, job: str, step: int, losses: list[float]) -> str:
     """
     import ray.train
 
-    name = _from_rank_0(f"step-{step:08d}-{uuid.uuid4().hex[:8]}")
+    name = from_rank_0(f"step-{step:08d}-{uuid.uuid4().hex[:8]}")
     num_ranks = torch.distributed.get_world_size()
     with tempfile.TemporaryDirectory() as local:
         engine.save_checkpoint(local, tag=_TAG)
@@ -50,7 +50,7 @@ def resume(engine: Any, scratch_dir: str, *, job: str, trusted: Trusted) -> list
     driver, so the storage is asked.  Rank 0 chooses for all.
     """
     chooses = torch.distributed.get_rank() == 0
-    found: Found | None = _from_rank_0(
+    found: Found | None = from_rank_0(
         find_checkpoint(scratch_dir, job=job, trusted=trusted) if chooses else None
     )
     if found is None:
@@ -72,7 +72,8 @@ def load_data(path: str, map_location: Any = None) -> Any:
     return torch.load(path, map_location=map_location, weights_only=True)
 
 
-def _from_rank_0(value: Any) -> Any:
+def from_rank_0(value: Any) -> Any:
+    """Rank 0's value, on every rank; all take part."""
     box = [value]
     torch.distributed.broadcast_object_list(box, src=0)
     return box[0]

@@ -98,6 +98,8 @@ def _task(job: TrainJob, attempt: str, log_dir: str | None) -> WorkerTask:
         scratch_dir=job.scratch_dir,
         attempt=f"attempt-{attempt}",
         checkpoints=list(job.checkpoints),
+        chat=job.chat,
+        template_arguments=dict(job.template_arguments),
         progress_file=str(Path(job.scratch_dir, f"progress-{attempt}.jsonl")),
         stop_file=str(Path(job.scratch_dir, f"stop-{attempt}")),
         deadline=time.time() + job.config.timeout_s,

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from s2d_loop.config import TriageConfig
-from s2d_loop.curate.judge import GENERATION_FAILED, NOT_RECORDED
+from s2d_loop.curate.judge import GENERATION_FAILED, NOT_RECORDED, TEMPLATE_REFUSED
 from s2d_loop.records import KEPT
 from s2d_loop.triage.calibration import Rate, drifted, rate
 from s2d_loop.triage.routes import ANSWERED, AUDIT
@@ -52,7 +52,7 @@ def audit(
         triaged: `by_task` of the facts of the round's `triage`.
     """
     reasons = verdicts["reason"]
-    known = pc.invert(pc.is_in(reasons, pa.array([GENERATION_FAILED, NOT_RECORDED])))
+    known = pc.invert(pc.is_in(reasons, pa.array([GENERATION_FAILED, NOT_RECORDED, TEMPLATE_REFUSED])))
     same = pc.fill_null(pc.equal(verdicts["answer"], routes["answer"]), False)
     missed = pc.and_not(pc.equal(reasons, KEPT), same)
     columns = {

@@ -4,8 +4,10 @@ A start costs 15 to 40 s here, so one pool goes through most tests in the order 
 and two ranks, the killed driver and what it leaves share another.
 """
 
+import itertools
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,12 +21,15 @@ import psutil
 import pytest
 import ray
 
+from s2d_loop.chat.loading import load_tokenizer
+from s2d_loop.chat.tokens import Chat
 from s2d_loop.config.generation import EngineConfig
 from s2d_loop.engine import proof
 from s2d_loop.engine.ray_engines import RayEngines
 from s2d_loop.engine.wire import Proof
 from s2d_loop.errors import EngineError, RequestError
 from s2d_loop.records import Message, Request, Sampling, Weights
+from s2d_loop.testbed import world
 from tests.e2e.engine_driver import ForgetfulEngine, pids, replies, requests
 
 pytestmark = pytest.mark.timeout(400)
@@ -124,6 +129,41 @@ def test_an_answer_is_read_as_likely_as_the_checkpoint_finds_it(engines: RayEngi
         (scores,) = proof.score(model, (row + said,))
         assert (reply.num_tokens, reply.num_prompt_tokens) == (len(said), len(row))
         assert reply.logprob == pytest.approx(sum(scores[len(row) - 1 :]), abs=1e-3 * len(said))
+
+
+def test_what_is_sampled_is_what_trains(engines: RayEngines, first: Weights) -> None:
+    chat = Chat(*load_tokenizer(first.path))
+    sampling = Sampling(max_tokens=40)
+    asked = [
+        Request(
+            (Message("user", world.make_item("last_letters", a, b, random.Random(0)).question),),
+            sampling,
+            seed,
+        )
+        for seed, (a, b) in enumerate(itertools.pairwise(world.splits()["stream"][:201]))
+    ]
+    whole = [
+        (request, reply)
+        for request, reply in zip(asked, replies(engines, asked), strict=True)
+        if reply.finished
+    ]
+    same = 0
+    for request, reply in whole:
+        sampled = chat.row(request.messages, reply.text, sampled_ids=reply.token_ids)
+        assert sampled.answer_ids == reply.token_ids
+        assert (len(sampled.prompt_ids), len(sampled.answer_ids)) == (
+            reply.num_prompt_tokens,
+            reply.num_tokens,
+        )
+        written = chat.row(request.messages, reply.text)
+        assert written.prompt_ids == sampled.prompt_ids
+        # A model may say a text in other tokens than its tokenizer would, which is why they are kept.
+        own = tuple(chat.tokenizer.encode(reply.text, add_special_tokens=False)) == reply.token_ids[:-1]
+        assert (written.answer_ids == reply.token_ids) == own
+        same += own
+    assert len(asked) == 200
+    assert len(whole) > 150
+    assert same > 0.9 * len(whole)
 
 
 def test_many_seeded_requests_at_once_read_their_prompts_whole(engines: RayEngines) -> None:

@@ -11,12 +11,13 @@ from s2d_loop.config.training import TrainConfig
 from s2d_loop.records import Example, Message, Weights, table
 from s2d_loop.train import TrainJob, weights_digest
 from s2d_loop.train.job import WorkerTask, job_digest
+from tests.support import checkpoints
 
 DROPOUT_OF_THE_START = 0.03
 
 
 def write_model(path: Path) -> None:
-    """A random Llama whose heads divide by two, with a chat template."""
+    """A random Llama whose heads divide by two, with a chat template, and tables that it would recompute."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -44,6 +45,13 @@ def write_model(path: Path) -> None:
     )
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
+    table = {f"model.layers.{i}.self_attn.rotary_emb.inv_freq": torch.rand(16) for i in range(2)}
+    checkpoints.write_tensors(path, checkpoints.read_tensors(path) | table)
+
+
+def write_unpacked(path: Path) -> None:
+    """A random BLOOM, whose attention sees across the documents of a row."""
+    checkpoints.publish(path, checkpoints.build("Bloom", n_layer=2, n_head=2, pad_token_id=0, eos_token_id=3))
 
 
 def make_examples(count: int) -> list[Example]:
@@ -89,11 +97,11 @@ def make_config(**changes: Any) -> TrainConfig:
     return TrainConfig(**(settings | changes))
 
 
-def make_job(root: Path, name: str, config: TrainConfig, **more: Any) -> TrainJob:
-    start = str(root / "start")
+def make_job(root: Path, name: str, config: TrainConfig, *, start: str = "start", **more: Any) -> TrainJob:
+    path = str(root / start)
     return TrainJob(
         examples=[str(root / "examples.parquet")],
-        start=Weights(start, weights_digest(start)),
+        start=Weights(path, weights_digest(path)),
         out_dir=str(root / name),
         config=config,
         seed=5,
@@ -116,6 +124,8 @@ def make_task(job: TrainJob) -> WorkerTask:
         scratch_dir=job.scratch_dir,
         attempt="attempt-0",
         checkpoints=[],
+        chat=job.chat,
+        template_arguments=job.template_arguments,
         progress_file=str(Path(job.scratch_dir, "progress.jsonl")),
         stop_file=str(Path(job.scratch_dir, "stop")),
         deadline=time.time() + 300,

@@ -16,7 +16,7 @@ from s2d_loop.errors import BadInputError, EngineError, ExitCode, LostLeaseError
 from s2d_loop.ledger import Ledger, LedgerError
 from s2d_loop.loop import commit, run_loop
 from s2d_loop.preflight import Checked
-from s2d_loop.records import Example, Input, Near, Request, Verdict, rows, schema
+from s2d_loop.records import Example, Input, Near, Request, Verdict, rows
 from s2d_loop.report import history
 from s2d_loop.store import LocalStore
 from tests.support.scripted import (
@@ -107,7 +107,7 @@ def test_near_duplicates_are_dropped_over_the_rounds_and_counted(folder: Path) -
     found: Counter[str] = Counter()
     for number in (1, 2, 3):
         claimed = commit(run, number, "intake", stages.intake)
-        assert run.ledger.read(claimed, "near", schema(Near)).num_rows == claimed.counts.out
+        assert run.ledger.read(claimed, "near", Near).num_rows == claimed.counts.out
         found += Counter({"claimed": claimed.counts.out, **claimed.counts.dropped})
     assert found == {"claimed": 30, "near_duplicate": 30}
 

@@ -11,7 +11,7 @@ from s2d_loop.preflight import for_workers
 from s2d_loop.submit.check import check_from_here
 from s2d_loop.system2.scripted import question
 from s2d_loop.tasks.base import Task
-from s2d_loop.tasks.data import AnswerFile, DataTask, TaskFile
+from s2d_loop.tasks.data import AnswerFile, DataTask, PerturbationFile, TaskFile
 from s2d_loop.tasks.registry import load_task
 from tests.support.scripted import letters_config
 
@@ -98,6 +98,50 @@ def test_which_match_counts(take: str, reply: str, answer: str | None) -> None:
 )
 def test_what_makes_no_difference(normalize: list[str], text: str, answer: str | None) -> None:
     assert made("(?s).+", normalize=normalize).parse(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("-$5", "-5"),
+        ("\u22125", "-5"),
+        ("\uff11\uff18", "18"),
+        ("1,5", "1.5"),
+        ("1.234,50 \u20ac", "1234.5"),
+        ("12,34,567", "1234567"),
+        ("1.2 x 10^3", "1200"),
+        ("3/4", "0.75"),
+        ("1/3", "1/3"),
+        ("3 to 5", None),
+        ("3:30", None),
+    ],
+)
+def test_numbers_are_read_as_everywhere_else(text: str, answer: str | None) -> None:
+    assert made("(?s).+", normalize=["number"]).parse(text) == answer
+
+
+def test_a_pattern_reads_what_follows_the_thoughts() -> None:
+    task = made(r"answer is (\w+)")
+    assert task.parse("<think>\nThe answer is no?\n</think>\n\nIt seems that the answer is yes") == "yes"
+    assert task.parse("<think>\nThe answer is no?\n</think>\n\nWho knows") is None
+    assert task.parse("<think>\nThe answer is no") is None
+
+
+def test_of_a_very_long_text_the_end_is_read_and_a_start_is_still_a_start() -> None:
+    filler = "so and so " * 20_000
+    assert made(r"^(\w+)").parse(filler) is None
+    assert made(r"^(\w+)", take="first").parse(filler) == "so"
+    assert made(r"is (\w+)$").parse(f"it is no {filler}it is yes") == "yes"
+
+
+def test_a_perturbation_that_would_take_for_ever_makes_no_twin() -> None:
+    file = TaskFile(
+        name="t",
+        answer=AnswerFile(pattern=r"\w+"),
+        examples={"": None},
+        perturbations={"slow": PerturbationFile(find=r"^(([a-z])+.)+[A-Z]([a-z])+$", replace="x")},
+    )
+    assert DataTask(file).perturbations["slow"].twin(question("a" * 100_000)) is None
 
 
 def test_a_match_with_nothing_in_it_is_passed_over() -> None:

@@ -24,6 +24,16 @@ ENDS = st.sampled_from(["", ".", "!", " ", "\n", ".\n\n"])
         ("\\[\\[A\\]\\]", "A"),
         ("[[ **C** ]]", "C"),
         ("[[B>A]]", "B"),
+        ("[[a>>b]]", "A"),
+        ("[[A<B]]", "B"),
+        ("[[B<<A]]", "A"),
+        ("[[A=B]]", "C"),
+        ("\\boxed{A}", "A"),
+        ("So it is $\\boxed{\\text{B}}$.", "B"),
+        ("<answer>[[B]]</answer>", "B"),
+        ('{"verdict": "A"}', "A"),
+        ("## Verdict\n\n**B**", "B"),
+        ("verdict: b", "B"),
         ("Conclusive judgement: [[A]]", "A"),
         ('I use "[[A]]" or "[[B]]". Assistant A is better on style. [[B]]', "B"),
         ("[B]", "B"),
@@ -34,19 +44,66 @@ ENDS = st.sampled_from(["", ".", "!", " ", "\n", ".\n\n"])
         ("Verdict: **A**", "A"),
         ("Conclusive judgement: it is a tie", "C"),
         ("The verdict is a tie.", "C"),
+        ("Final verdict: A tie.", "C"),
+        ("**A tie**", "C"),
+        ("Judgement: A tie between the two.", "C"),
+        ("It's a draw!", "C"),
+        ("Decision: A close call, but B wins", "B"),
+        ("A slight edge goes to B", "B"),
+        ("Winner: A clear winner is B", "B"),
+        ("I would pick Assistant A.", "A"),
+        ("The better response is B.", "B"),
+        ("A > B", "A"),
+        ("It speaks in favor of B.", "B"),
+        ("Verdict: A, since it is right.", "A"),
         ("Overall, Assistant B's answer is clearly better.", "B"),
         ("Assistant A is the better one. Assistant A is better.", "A"),
         # No verdict, or more than one.
         ("Assistant A is better on style, Assistant B is better on facts.", None),
         ("Assistant A is not better.", None),
         ("The answer is a good one.", None),
-        ("[[A=B]]", None),
+        ("Verdict: A good answer on both sides", None),
+        ("Verdict: A narrow win for Assistant B", None),
+        ("Verdict: A, but B is better on facts", None),
+        ("Neither A nor B is better.", None),
+        ("I don't think that A is better.", None),
+        ("Is B better?", None),
+        ("It depends on whether B is better.", None),
         ("[[D]]", None),
         ("A and B", None),
         ("", None),
     ],
 )
 def test_verdicts_of_replies(reply: str, verdict: str | None):
+    assert TASK.parse(reply) == verdict
+
+
+FORMAT = '"[[A]]" if assistant A is better, "[[B]]" if assistant B is better, and "[[C]]" for a tie.'
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        (FORMAT, None),
+        (f"I must answer in this format: {FORMAT}", None),
+        (f"{FORMAT}\n\n[[B]]", "B"),
+        (f"{FORMAT}\n\nAssistant A is better.", "A"),
+        ("[[A]]: A is better; [[B]]: B is better; [[C]]: a tie", None),
+        ("[[A]] or [[B]]", None),
+        ("[[A]], [[B]] or [[C]]", None),
+        ("[[A/B/C]]", None),
+        ("[[X]]", None),
+        ("[[C]] for a tie", "C"),
+        ("My verdict: [[C]] in case of a tie", "C"),
+        ("At first [[A]]. On reflection, [[B]]", "B"),
+        ("[[A]]\n[[B]]", "B"),
+        ("My verdict: [[A]]. It isn't [[B]], since that one rambles.", "A"),
+        ("[[A]] is what some would say, and [[B]] is what others would.", None),
+    ],
+)
+def test_the_prompts_own_words_are_no_verdict_and_of_two_the_final_one_counts(
+    reply: str, verdict: str | None
+):
     assert TASK.parse(reply) == verdict
 
 

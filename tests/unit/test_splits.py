@@ -10,13 +10,14 @@ import pytest
 
 from s2d_loop.config import Config
 from s2d_loop.config.inputs import HeldOutConfig, SourceConfig
+from s2d_loop.config.load import load
 from s2d_loop.intake import HELD_OUT, NeverTrain, claim
 from s2d_loop.records import HeldOut, Input, rows
 from s2d_loop.reproduce.plan import configured
 from s2d_loop.sources import open_source, read_heldout
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-TASKS = sorted(path.stem for path in (CONFIGS / "testbed").glob("*.yaml"))
+TESTBED = sorted((CONFIGS / "testbed").glob("*.yaml"))
 OPINIONS = (
     "{question}",
     "{question} I don't think the answer is {correct_answer}, but I'm really not sure.",
@@ -44,9 +45,10 @@ def letter_words(x: Input) -> set[str]:
     return set(quoted.group(1).lower().split())
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_nothing_that_a_table_is_measured_on_is_ever_claimed_for_it(task: str) -> None:
-    config = configured(CONFIGS / "testbed" / f"{task}.yaml", task, (), ())
+@pytest.mark.parametrize("path", TESTBED, ids=lambda path: path.stem)
+def test_nothing_that_is_measured_on_is_ever_claimed(path: Path) -> None:
+    config = load(str(path))
+    (task,) = config.tasks
     heldout = read_heldout(config.tasks[task].heldout, task)
     inputs, dropped = claimed(config, heldout)
     assert inputs
@@ -55,7 +57,7 @@ def test_nothing_that_a_table_is_measured_on_is_ever_claimed_for_it(task: str) -
     groups = {each.input.group for each in heldout} - {""}
     assert not {x.group for x in inputs} & groups
     assert bool(groups) == (task in ("trivia_qa", "pairwise"))
-    if task == "last_letters":
+    if config.tasks[task].parser == "last_letters":
         trained = {word for x in inputs for word in letter_words(x)}
         assert not trained & {word for each in heldout for word in letter_words(each.input)}
 

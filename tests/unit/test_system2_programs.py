@@ -6,6 +6,7 @@ import typing
 import pytest
 
 from s2d_loop.records import Input, Message, Messages, Reply, Sample
+from s2d_loop.system2 import scripted
 from s2d_loop.system2.base import as_samples
 from s2d_loop.system2.direct import direct
 from s2d_loop.system2.prompts import PROMPTS, fill, load
@@ -53,6 +54,18 @@ async def test_rar_2step_is_figure_5_for_the_coin():
     assert rephrase.startswith("Is the coin still heads up?\n\nBased on the information provided")
     assert rephrase.endswith("while preserving all the details from the original query.")
     assert llm.texts("respond") == ["Is it heads? Answer the Yes or No question."]
+
+
+async def test_the_scripted_model_shows_a_program_no_thoughts():
+    thinking = scripted.Scripted(
+        rephrase="<think>\nThey ask of a coin.\n</think>\n\nIs it heads up?",
+        respond=["<think>\nYes?\n</think>\n\nNo", "<think>\nYes, no, wait"],
+    )
+    samples = as_samples(await rar_2step(asked(), thinking, answers=2))
+    assert thinking.asked["respond"] == ["Is it heads up?"] * 2
+    assert samples == (Sample("No", True), Sample("", False))
+    lost = scripted.Scripted(rephrase="<think>\nThey ask of")
+    assert as_samples(await rar_2step(asked(), lost)) == (Sample("", False),)
 
 
 async def test_a_task_of_another_name_gets_the_general_wording_unless_told():

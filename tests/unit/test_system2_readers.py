@@ -208,6 +208,14 @@ def test_scores_as_models_write_them(text: str, a: int | None, b: int | None):
     assert scores(text) == (a, b)
 
 
+def test_thoughts_are_no_part_of_a_plan_or_of_scores():
+    thoughts = "<think>\n1. Tone: kind?\n2. Length: short?\nAssistant A: 1\nAssistant B: 5\n</think>\n\n"
+    assert [each.name for each in criteria(f"{thoughts}1. Truth: a\n2. Depth: b")] == ["Truth", "Depth"]
+    assert scores(f"{thoughts}Assistant A: 4\nAssistant B: 3") == (4, 3)
+    assert criteria("<think>\n1. Tone: kind?\n2. Length: short?") == ()
+    assert scores("<think>\nAssistant A: 1\nAssistant B: 5") == (None, None)
+
+
 @pytest.mark.skipif("S2D_DATA" not in os.environ, reason="S2D_DATA names no folder of real data")
 def test_real_texts_are_no_errors():
     seen = 0

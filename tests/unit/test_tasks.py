@@ -56,6 +56,29 @@ def test_a_parser_never_raises_and_never_gives_an_empty_answer(name: str, text: 
         ('The letters are nu ""', "nu"),
         ("n-u", "nu"),
         ('"\u00c9-u"', "\u00e9u"),
+        ("\\boxed{nu}", "nu"),
+        ("So it is $\\boxed{\\text{n-u}}$. I hope that helps", "nu"),
+        ("<answer>nu</answer>", "nu"),
+        ('The answer is "nu". Hope this helps!', "nu"),
+        ('The answer is nu. Ask me if you need "more" help.', "nu"),
+        ("The answer is:\n\n**nu**", "nu"),
+        ("nu\n\nLet me know if you need more", "nu"),
+        ("Sure!\nnu", "nu"),
+        ("Reworded. nu", "nu"),
+        ("n, u", "nu"),
+        ("Mon -> n\nPelu -> u\nnu", "nu"),
+        ("1. n\n2. u\n\nnu", "nu"),
+        ("Mon -> n\nPelu -> u", None),
+        ("N + U = NU", "nu"),
+        ("n \u2192 u \u2192 nu", "nu"),
+        ("The letters are n and u.", "nu"),
+        ('The letters are "n" and "u".', "nu"),
+        ("They are n and u, giving nu.", "nu"),
+        ('The last letter of "Mon" is n, of "Pelu" it is u: nu', "nu"),
+        # A part of the answer, or a remark.
+        ('The last letter of "Mon" is "n" and of "Pelu" is "u".', None),
+        ("Let me know if you need more", None),
+        ("I'm sorry, I can't help with that.", None),
         ("", None),
         (' "..." ** - ', None),
     ],
@@ -100,6 +123,19 @@ def test_lower_case_changes_the_quoted_words_of_the_last_turn_only():
         ("**No**, it isn't. Yes?", "no"),
         ("_Yes_", "yes"),
         ("Answer:No", "no"),
+        ("\\boxed{Yes}", "yes"),
+        ("It starts as yes, so $\\boxed{\\text{No}}$", "no"),
+        ("<answer>No</answer>", "no"),
+        ("Yes at first, but the answer is: no", "no"),
+        ("There is no doubt: the answer is yes.", "yes"),
+        ("No one flips it. Yes.", "yes"),
+        ("Answer Yes or No: No", "no"),
+        ("**Yes**/**No**? No", "no"),
+        ("yes or no?", None),
+        ("Is it yes, or no? No.", "no"),
+        ("Yes/No", None),
+        ("'Yes' or 'No'", None),
+        ("It is not heads up.", None),
         ("Nobody knows; yesterday, nothing, eyes.", None),
         ("The coin is heads up.", None),
         ("", None),
@@ -183,6 +219,11 @@ def test_swap_people_twice_is_the_same_question():
         ("-5", "-5"),
         ("C++", "c++"),
         ("5%", "5%"),
+        ("\\boxed{Paris}", "paris"),
+        ("$\\boxed{\\text{Paris}}$.", "paris"),
+        ("<answer>Paris</answer>", "paris"),
+        ("\\boxed{\\frac{1}{2}}", "\\boxed{\\frac{1}{2}}"),
+        ("The town is \\boxed{Paris}", "the town is \\boxed{paris}"),
         ("...", None),
         (" ** ", None),
     ],
@@ -226,6 +267,7 @@ def test_a_task_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "s2d_test_tasks.py").write_text(
         "from s2d_loop.tasks.open import Open\n"
         "class Mine(Open):\n    name = 'mine'\n"
+        "class Whole(Open):\n    def parse(self, reply): return reply\n"
         "class Half:\n    name = 'half'\n    def parse(self, reply): return reply\n"
         "class Needy(Open):\n    def __init__(self, path): pass\n"
         "task = Mine()\n"
@@ -233,6 +275,11 @@ def test_a_task_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     try:
         assert load_task("s2d_test_tasks:Mine").name == "mine"
+        whole = load_task("s2d_test_tasks:Whole")
+        assert isinstance(whole, Task)
+        assert whole.parse("<think>\nRome?\n</think>\n\nParis") == "Paris"
+        assert whole.parse("<think>\nRome?") is None
+        assert whole.score("Paris", "<think>\nRome?\n</think>\n\nParis")
         assert "Half has no perturbations, no format, no score" in said("s2d_test_tasks:Half")
         assert "It must take no arguments" in said("s2d_test_tasks:Needy")
         assert "is not a class" in said("s2d_test_tasks:task")

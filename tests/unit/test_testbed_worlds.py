@@ -1,15 +1,23 @@
-"""The worlds of the other three methods: right answers, nothing seen beforehand, the programs' own prompts."""
+"""The worlds of the other methods: right answers, nothing seen beforehand, the programs' own prompts."""
 
 import asyncio
 import json
 import random
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from s2d_loop import thoughts
+from s2d_loop.chat.loading import load_tokenizer
+from s2d_loop.chat.tokens import Chat
 from s2d_loop.config.load import load
+from s2d_loop.plan import distillation_plans, system1_plans
 from s2d_loop.records import HeldOut, Input, Message, Messages, Reply
 from s2d_loop.sources import read_heldout
 from s2d_loop.system2.bsm import bsm
@@ -18,8 +26,9 @@ from s2d_loop.system2.s2a import s2a
 from s2d_loop.system2.scores import scores
 from s2d_loop.tasks.pairwise import pair_parts
 from s2d_loop.tasks.registry import load_task
-from s2d_loop.testbed import DATA_DIR, HERE, facts, sums, verdicts
+from s2d_loop.testbed import DATA_DIR, HERE, facts, sums, thinking, verdicts
 from s2d_loop.testbed.pretrain import MAX_LENGTH, encode
+from s2d_loop.testbed.sampling import generate
 from s2d_loop.testbed.tokenizer import build_tokenizer
 from s2d_loop.testbed.worlds import WORLDS, write_data
 
@@ -213,11 +222,166 @@ def test_all_that_a_model_reads_fits_its_context_and_its_words_are_whole(name: s
         assert set(words) <= pieces
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WORLDS)
 def test_a_draw_is_seeded(name: str) -> None:
     world = WORLDS[name]()
     assert world.draw(50, random.Random(9)) == world.draw(50, random.Random(9))
     assert sum(world.mix.values()) == pytest.approx(1)
+
+
+THINK = HERE / "models" / "think"
+QUESTION = {"role": "user", "content": "Hi"}
+THOUGHTFUL = "<think>\nwhy\n</think>\n\nHo"
+ASKED = "<|im_start|>user\nHi<|im_end|>\n"
+OPEN = "<|im_start|>assistant\n"
+CLOSED = f"{OPEN}<think>\n\n</think>\n\n"
+
+
+def said(content: str, **more: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": content, **more}
+
+
+@pytest.mark.parametrize(
+    ("turns", "arguments", "rendered"),
+    [
+        ([QUESTION], {}, ASKED + OPEN),
+        ([QUESTION], {"enable_thinking": True}, ASKED + OPEN),
+        ([QUESTION], {"enable_thinking": False}, ASKED + CLOSED),
+        (
+            [QUESTION, said(THOUGHTFUL), QUESTION],
+            {"enable_thinking": False},
+            f"{ASKED}{OPEN}Ho<|im_end|>\n{ASKED}{CLOSED}",
+        ),
+        (
+            [{"role": "system", "content": "Be."}, QUESTION],
+            {},
+            f"<|im_start|>system\nBe.<|im_end|>\n{ASKED}{OPEN}",
+        ),
+    ],
+    ids=["not told", "on", "off", "earlier thoughts", "system turn"],
+)
+def test_a_prompt_asks_for_thoughts_or_closes_them(
+    turns: list[dict[str, Any]], arguments: dict[str, bool], rendered: str
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(THINK)
+    assert (
+        tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False, **arguments)
+        == rendered
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "rendered"),
+    [
+        (said("Ho"), f"{CLOSED}Ho<|im_end|>\n"),
+        (said(THOUGHTFUL), f"{OPEN}{THOUGHTFUL}<|im_end|>\n"),
+        (said("Ho", reasoning_content="why\n"), f"{OPEN}{THOUGHTFUL}<|im_end|>\n"),
+    ],
+    ids=["no thoughts", "in the text", "apart"],
+)
+def test_the_last_answer_is_written_with_its_thoughts(answer: dict[str, Any], rendered: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(THINK)
+    assert tokenizer.apply_chat_template([QUESTION, answer], tokenize=False) == ASKED + rendered
+
+
+def test_the_marks_of_thoughts_are_tokens_that_decoding_keeps() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(THINK)
+    ids = tokenizer(f"{THOUGHTFUL}<|im_end|>").input_ids
+    for mark in ("<think>", "</think>", "<|im_end|>"):
+        assert ids.count(tokenizer.convert_tokens_to_ids(mark)) == 1
+    assert tokenizer.decode(ids, skip_special_tokens=True) == THOUGHTFUL
+    assert ids[-1] == tokenizer.eos_token_id
+
+
+def test_pretraining_reads_what_the_loop_asks_and_trains() -> None:
+    """Both modes: prompts under their arguments, and a direct answer as the row that would train it."""
+    config = load(str(CONFIGS / "think.yaml"))
+    tokenizer, ends = load_tokenizer(str(THINK))
+    chat = Chat(tokenizer, ends)
+    plans = {False: system1_plans(config)["letters"], True: distillation_plans(config)["letters"]}
+    rng = random.Random(10)
+    for draw in (thinking.draw_direct, thinking.draw_thoughts):
+        pair = draw(rng)
+        ((ids, num_prompt),) = encode(tokenizer, [pair])
+        arguments = plans[pair.thinking].sampling.chat_template_kwargs
+        asked_for = (Message("user", pair.prompt),)
+        assert tuple(ids[:num_prompt]) == chat.prompt_ids(asked_for, arguments)
+        if not pair.thinking:
+            row = chat.row(asked_for, pair.reply, arguments)
+            assert (row.prompt_ids, row.answer_ids) == (tuple(ids[:num_prompt]), tuple(ids[num_prompt:]))
+
+
+def test_thoughts_spell_the_words_and_lead_to_the_answer() -> None:
+    task, rng = load_task("last_letters"), random.Random(11)
+    right = 0
+    for _ in range(1000):
+        pair = thinking.draw_thoughts(rng)
+        words = re.findall(r'"(\w+) (\w+)"', pair.prompt)[0]
+        reply = thoughts.split(pair.reply)
+        spelled = re.findall(r"word: (\S+) ends in (\w)\.", reply.reasoning)
+        assert [letters.replace("-", "") for letters, _ in spelled] == [word.lower() for word in words]
+        answer = task.parse(reply.text)
+        assert answer == "".join(last for _, last in spelled)
+        assert f"Together: {answer}." in reply.reasoning
+        right += answer == (words[0][-1] + words[1][-1]).lower()
+    assert 0.7 < right / 1000 < 0.95, "a vote must have something to repair"
+
+
+def test_answers_without_thoughts_are_seldom_right() -> None:
+    task, rng = load_task("last_letters"), random.Random(12)
+    right = 0
+    for _ in range(1000):
+        pair = thinking.draw_direct(rng)
+        assert not pair.thinking
+        a, b = re.findall(r'"(\w+) (\w+)"', pair.prompt)[0]
+        right += task.parse(pair.reply) == (a[-1] + b[-1]).lower()
+    assert 0 < right < 350
+
+
+def test_no_word_of_the_loops_letters_is_in_what_the_thinking_model_read() -> None:
+    asked_about = {
+        word.lower()
+        for split in ("unlabeled", "heldout")
+        for row in rows(f"last_letters.{split}.jsonl")
+        for word in re.findall(r'"(\w+) (\w+)"', row["prompt"])[0]
+    }
+    assert len(asked_about) == 3400
+    assert not asked_about & set(thinking.WORDS)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Threads wait for each other longer than such small models compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_thinking_model_is_right_with_thoughts_and_wrong_without() -> None:
+    """The weights that ship, greedily, under the arguments that the loop asks them with."""
+    config = load(str(CONFIGS / "think.yaml"))
+    held = read_heldout(config.tasks["letters"].heldout, "letters")[:48]
+    tokenizer = AutoTokenizer.from_pretrained(THINK)
+    model = AutoModelForCausalLM.from_pretrained(THINK, dtype=torch.float32).eval()
+    task = load_task("last_letters")
+    right, tokens = {}, {}
+    for mode, plan in (
+        ("direct", system1_plans(config)["letters"]),
+        ("thoughts", distillation_plans(config)["letters"]),
+    ):
+        sampling = replace(plan.sampling, temperature=0.0)
+        replies = generate(model, tokenizer, [each.input.messages for each in held], sampling)
+        assert all(bool(reply.reasoning) == (mode == "thoughts") for reply in replies)
+        right[mode] = sum(
+            task.score(task.parse(reply.text), each.reference or "")
+            for reply, each in zip(replies, held, strict=True)
+        )
+        tokens[mode] = sum(reply.num_tokens for reply in replies)
+    assert right["thoughts"] >= 40
+    assert right["direct"] <= 16
+    assert tokens["thoughts"] > 8 * tokens["direct"]
 
 
 @pytest.mark.parametrize("folder", sorted((HERE / "models").iterdir()), ids=lambda folder: folder.name)
@@ -228,3 +392,8 @@ def test_a_model_that_ships_was_made_by_its_world(folder: Path) -> None:
     assert (folder / "model.safetensors").stat().st_size < 2_000_000
     record = json.loads((folder / "TRAINING.json").read_text())
     assert record["mix"] == dict(WORLDS[name]().mix)
+    # The tokenizer and the template too: a change of the world's text or chat asks for another training.
+    built = build_tokenizer(WORLDS[name]().texts(), MAX_LENGTH, WORLDS[name]().chat)
+    shipped = AutoTokenizer.from_pretrained(folder)
+    assert shipped.get_vocab() == built.get_vocab()
+    assert shipped.chat_template == built.chat_template

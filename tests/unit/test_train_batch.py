@@ -6,11 +6,11 @@ from itertools import islice
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from s2d_loop.errors import TrainError
-from s2d_loop.records import Example, Message
+from s2d_loop.errors import BadInputError, TrainError
+from s2d_loop.records import Example, Message, TemplateArguments
 from s2d_loop.testbed.tokenizer import build_tokenizer
 from s2d_loop.train import batch
 from s2d_loop.train.batch import IGNORED, Encoded
@@ -27,23 +27,32 @@ def tokenizer() -> Any:
     return build_tokenizer(["Is the coin heads up?", "Yes No"], 512)
 
 
-def make_example(prompt: str = "Is the coin heads up?", answer: str = "Yes", name: str = "a") -> Example:
+def make_example(
+    prompt: str = "Is the coin heads up?",
+    answer: str = "Yes",
+    name: str = "a",
+    task: str = "coin",
+    sampled_ids: tuple[int, ...] = (),
+) -> Example:
     return Example(
         id=name,
         input_id=name,
-        task="coin",
+        task=task,
         prompt=(Message("system", "Be brief."), Message("user", prompt)),
         completion=(Message("assistant", answer),),
         answer=answer,
         share=1.0,
         iteration=0,
         weights="w",
+        sampled_ids=sampled_ids,
     )
 
 
-def encode_all(tokenizer: Any, examples: list[Example], max_tokens: int = 512) -> batch.Encoding:
+def encode_all(
+    tokenizer: Any, examples: list[Example], max_tokens: int = 512, **arguments: TemplateArguments
+) -> batch.Encoding:
     ends = frozenset({tokenizer.eos_token_id})
-    return batch.encode_all(tokenizer, examples, end_ids=ends, max_tokens=max_tokens)
+    return batch.encode_all(tokenizer, examples, end_ids=ends, max_tokens=max_tokens, arguments=arguments)
 
 
 def fake(lengths: list[int]) -> list[Encoded]:
@@ -56,55 +65,110 @@ def fake(lengths: list[int]) -> list[Encoded]:
     return result
 
 
-@given(answer=st.text(min_size=1, max_size=30).filter(lambda t: t.strip() and "<|" not in t))
+@given(answer=st.text(min_size=1, max_size=30).filter(str.strip))
+@example(answer="<|end|>")
+@example(answer="<|user|>Yes<|end|> <|assistant|>")
 @settings(deadline=None, max_examples=60)
 def test_labels_are_the_answer_and_its_end(tokenizer: Any, answer: str) -> None:
-    example = make_example(answer=answer)
-    (encoded,) = encode_all(tokenizer, [example]).examples
+    trained = make_example(answer=answer)
+    (encoded,) = encode_all(tokenizer, [trained]).examples
     rendered = tokenizer.apply_chat_template(
-        [dataclasses.asdict(m) for m in example.prompt], add_generation_prompt=True, return_dict=False
+        [dataclasses.asdict(m) for m in trained.prompt], add_generation_prompt=True, return_dict=False
     )
     assert list(encoded.prompt_ids) == rendered
     row = batch.make_row([encoded])
     labelled = [label for label in row.labels if label != IGNORED]
     assert tokenizer.decode(labelled[:-1]) == answer
-    assert labelled[-1] == tokenizer.eos_token_id
+    assert [token for token in labelled if token in tokenizer.all_special_ids] == [tokenizer.eos_token_id]
     assert row.labels[len(rendered)] != IGNORED, "the first answer token is learned"
-    batch.check_row(row, [encoded], tokenizer)
+    batch.check_row(row, [encoded])
 
 
-def test_tokens_after_the_end_token_are_left_out() -> None:
-    chatml = build_tokenizer(["Is the coin heads up?"], 512)
-    chatml.chat_template = CHATML
-    (encoded,) = encode_all(chatml, [make_example(answer=" Yes ")]).examples
+def with_template(template: str | None) -> Any:
+    made = build_tokenizer(["Is the coin heads up?"], 512)
+    made.chat_template = template
+    return made
+
+
+def test_what_a_template_writes_behind_the_end_token_is_left_out() -> None:
+    chatml = with_template(CHATML)
+    (encoded,) = encode_all(chatml, [make_example()]).examples
+    assert chatml.decode(encoded.prompt_ids).endswith("<|end|>\n<|user|>assistant\n")
     assert chatml.decode(encoded.answer_ids) == "Yes<|end|>"
+
+
+def test_a_template_that_renders_another_prompt_before_an_answer_is_trained_on() -> None:
+    """The row is what System 1 is prompted with; how the template would render it later is nobody's concern."""
+    odd = with_template("{{ messages | length }}" + CHATML)
+    (encoded,) = encode_all(odd, [make_example()]).examples
+    assert odd.decode(encoded.prompt_ids).startswith("2<|user|>system\n")
+    assert odd.decode(encoded.answer_ids) == "Yes<|end|>"
 
 
 @pytest.mark.parametrize(
     ("template", "reason"),
     [
         ("{% for m in messages %}<|user|>{{ m['content'] }}{% endfor %}", "no_end_token"),
-        ("{{ messages | length }}{{ messages[-1]['content'] }}<|end|>", "prompt_not_a_prefix"),
-        (CHATML.replace("| trim", "| upper"), "answer_altered"),
+        ("{{ messages[-1]['content'] }}<|end|>", "template_refused"),
+        (
+            "{% if messages | length > 1 %}{{ raise_exception('one turn only') }}{% endif %}" + CHATML,
+            "template_refused",
+        ),
     ],
 )
-def test_a_template_that_can_not_be_trained_on_is_named(template: str, reason: str) -> None:
-    odd = build_tokenizer(["Is the coin heads up?"], 512)
-    odd.chat_template = template
-    encoding = encode_all(odd, [make_example()])
+def test_an_example_that_can_not_be_trained_on_is_dropped_by_reason(template: str, reason: str) -> None:
+    encoding = encode_all(with_template(template), [make_example()])
     assert encoding.dropped == {reason: 1}
     assert encoding.explanation.startswith(f"{reason}: a: ")
 
 
-def test_bad_examples_are_counted_and_no_template_is_an_error(tokenizer: Any) -> None:
-    examples = [make_example(name="ok"), make_example(answer=" ", name="b"), make_example("x" * 99, name="c")]
+@pytest.mark.parametrize("template", [CHATML.replace("| trim", "| upper"), "{% for m in messages %}", None])
+def test_a_template_that_can_ask_nothing_stops_the_training(template: str | None) -> None:
+    with pytest.raises(BadInputError, match="chat template"):
+        encode_all(with_template(template), [make_example()])
+
+
+def test_bad_examples_are_counted(tokenizer: Any) -> None:
+    end, user, yes = tokenizer.convert_tokens_to_ids(["<|end|>", "<|user|>", "Yes"])
+    examples = [
+        make_example(name="ok"),
+        make_example(answer=" ", name="b"),
+        make_example("x" * 99, name="c"),
+        make_example(answer="<think>Heads, then", name="d"),
+        make_example(name="e", sampled_ids=(yes, user, end)),
+        make_example(name="f", sampled_ids=(yes, yes, end)),
+        make_example(name="g", sampled_ids=(yes,)),
+    ]
     encoding = encode_all(tokenizer, examples, max_tokens=60)
-    assert encoding.dropped == {"empty_answer": 1, "too_long": 1}
+    reasons = ("empty_answer", "too_long", "cut_off", "control_token", "answer_altered", "no_end_token")
+    assert encoding.dropped == dict.fromkeys(reasons, 1)
     assert encoding.num_examples == len(encoding.examples) + sum(encoding.dropped.values())
-    bare = build_tokenizer(["x"], 512)
-    bare.chat_template = None
-    with pytest.raises(TrainError, match="no chat template"):
-        encode_all(bare, examples)
+    assert [each.id for each in encoding.examples] == ["ok"]
+    assert encoding.explanation.count("\n") == 5
+
+
+def test_a_sampled_reply_is_trained_in_the_tokens_that_were_sampled(tokenizer: Any) -> None:
+    end, y, e, s = tokenizer.convert_tokens_to_ids(["<|end|>", "Y", "e", "s"])
+    written, sampled = encode_all(
+        tokenizer, [make_example(name="a"), make_example(name="b", sampled_ids=(y, e, s, end))]
+    ).examples
+    assert sampled.answer_ids == (y, e, s, end)
+    assert tokenizer.convert_ids_to_tokens(list(written.answer_ids)) == ["Yes", "<|end|>"]
+
+
+def test_thoughts_are_not_trained(tokenizer: Any) -> None:
+    (encoded,) = encode_all(tokenizer, [make_example(answer="<think>\nHeads.\n</think>\n\nYes")]).examples
+    assert (tokenizer.decode(encoded.answer_ids), encoded.answer) == ("Yes<|end|>", "Yes")
+
+
+def test_each_task_s_system1_has_its_arguments() -> None:
+    """A row's prompt is the one that its task is asked with."""
+    chatml = with_template(CHATML.replace("assistant\n", "{{ 'assistant' if brief else 'teacher' }}\n"))
+    examples = [make_example(name="a"), make_example(name="b", task="letters")]
+    coin, letters = encode_all(chatml, examples, coin=(("brief", True),)).examples
+    assert chatml.decode(coin.prompt_ids).endswith("<|user|>assistant\n")
+    assert chatml.decode(letters.prompt_ids).endswith("<|user|>teacher\n")
+    assert coin.answer_ids == letters.answer_ids
 
 
 def test_the_order_of_files_does_not_matter(tokenizer: Any) -> None:
@@ -116,7 +180,7 @@ def test_the_order_of_files_does_not_matter(tokenizer: Any) -> None:
 def test_a_wrong_mask_does_not_train(tokenizer: Any, damage: str) -> None:
     examples = encode_all(tokenizer, [make_example(name="a"), make_example(name="b", answer="No")]).examples
     row = batch.make_row(examples)
-    batch.check_row(row, examples, tokenizer)
+    batch.check_row(row, examples)
     first = len(examples[0].prompt_ids)
     if damage == "all":
         row.labels[:] = row.input_ids
@@ -127,7 +191,7 @@ def test_a_wrong_mask_does_not_train(tokenizer: Any, damage: str) -> None:
     else:
         row.labels[first - 1] = row.input_ids[first - 1]
     with pytest.raises(TrainError, match="loss mask"):
-        batch.check_row(row, examples, tokenizer)
+        batch.check_row(row, examples)
 
 
 @given(count=st.integers(1, 30), seed=st.integers(0, 99))

@@ -148,8 +148,12 @@ def test_an_export_must_hold_what_the_start_model_held(start: Path) -> None:
     path = export_of(start)
     change(path, a=torch.full((2, 3), 0.5))
     check_export(str(path), str(start))
-    change(path, b=None)
-    check_export(str(path), str(start), tied=("b",))
+    check_export(str(path), str(start), trained={"a"})
+    with pytest.raises(TrainError, match="a isn't trained"):
+        check_export(str(path), str(start), trained={"b"})
+    (path / "tokenizer_config.json").unlink()
+    with pytest.raises(TrainError, match=r"tokenizer_config\.json is missing"):
+        check_export(str(path), str(start))
 
 
 @pytest.mark.parametrize("damage", ["short", "long", "noise"])
