@@ -105,7 +105,7 @@ def load(
         options = {"state_dict": dict(values), "device_map": {"": "meta"}}
     elif Path(path, INDEX).is_file():
         # transformers would prefer a `model.safetensors` beside it, vLLM doesn't.
-        pass
+        settings.transformers_weights = INDEX
     with quiet():
         try:
             model, report = found.from_pretrained(

@@ -16,11 +16,15 @@ class ReloadExtension:
     def reload_from(self, path: str) -> None:
         """Load the weights at `path` into the running model.
 
-        On CPUs vLLM computes with packed copies of the weights.  An output head that shares its
-        weights with the embedding has no weights of its own in the checkpoint, so vLLM's reload
-        leaves its packed copy as it was: the engine would answer with the new body and the old head.
+        On CPUs vLLM computes with packed copies of the weights, and its reload leaves two of them as they
+        were: that of an output head that shares its weights with the embedding, which has none of its own in
+        the checkpoint, and those of a mixture's experts.  The engine would answer with a new body and old
+        parts.
         """
         self.reload_weights(weights_path=path)
         for module in self.model_runner.get_model().modules():
             if hasattr(module, "cpu_linear") and type(module).__name__ == "ParallelLMHead":
                 module.quant_method.process_weights_after_loading(module)
+            kernel = getattr(getattr(module, "quant_method", None), "moe_kernel", None)
+            if kernel is not None and hasattr(module, "w13_weight") and module.w13_weight.device.type == "cpu":
+                kernel.fused_experts.process_weights_after_loading(module)

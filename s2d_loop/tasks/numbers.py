@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
+from s2d_loop.tasks.text import LONGEST
+
 _LARGEST_EXPONENT = 400
 _LONGEST_RATIO = 100
 """Digits; there are no fractions of longer numbers."""
@@ -134,6 +136,8 @@ def numbers(text: str) -> Iterator[Number]:
 
 def number(text: str) -> str | None:
     """The number that a text is, but for white space, currencies, percent signs and points at its end."""
+    if len(text) > LONGEST:
+        return None
     said = plain(text).strip().rstrip(".").strip("$%\u20ac\u00a3\u00a5\u20b9 \u202f")
     said = re.sub(r"^([-+])[\s$\u20ac\u00a3\u00a5\u20b9]+", r"\1", said)
     read = list(numbers(said))

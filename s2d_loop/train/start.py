@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from s2d_loop.engine.settings import context_of
-from s2d_loop.engine.weight_files import Tensor, weight_files
+from s2d_loop.engine.weight_files import INDEX, Tensor, weight_files
 from s2d_loop.errors import BadInputError
 from s2d_loop.train.dropout import attention_dropouts, no_dropout
 from s2d_loop.train.packing import sees_across
@@ -53,6 +53,7 @@ def check_start(path: str, *, bf16: bool, dropout_is_set: bool = False) -> Start
     if dropout_is_set and not attention_dropouts(model.config):
         raise BadInputError(no_dropout(model.config))
     _check_shared(path, found)
+    _check_beside(path)
     trained = found.trained
     # A head that is shared and stored all the same is one with the embedding once it is loaded.
     own = [p for name, p in model.named_parameters() if name not in model.all_tied_weights_keys]
@@ -111,6 +112,21 @@ def _notes(path: str, found: Correspondence) -> Iterator[str]:
         yield f"a {model.config.model_type} has no attention dropout: it trains without"
     if sees_across(model.config):
         yield "its layers see across the documents of a row: each document is trained in a row of its own"
-    unread = {file.name for file in Path(path).glob("*.safetensors")} - {f.name for f in weight_files(path)}
-    if unread:
-        yield f"not part of the model, and in no export: {', '.join(sorted(unread))}"
+    if unread := _unread(path):
+        yield f"not part of the model, and in no export: {', '.join(unread)}"
+
+
+def _unread(path: str) -> list[str]:
+    """Safetensors files beside the model's own, by name."""
+    own = {file.name for file in weight_files(path)}
+    return sorted({file.name for file in Path(path).glob("*.safetensors")} - own)
+
+
+def _check_beside(path: str) -> None:
+    """Without an index vLLM takes every safetensors file for a part of the model, and doesn't start."""
+    unread = _unread(path)
+    if unread and not Path(path, INDEX).is_file():
+        raise BadInputError(
+            f"{path}: {', '.join(unread)} beside model.safetensors would be read by vLLM as a part of the model: "
+            "move it out of the directory"
+        )

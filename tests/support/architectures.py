@@ -65,7 +65,7 @@ def skip_steps(root: Path) -> dict[str, str]:
     _alone()
     said = {}
     for stage, bf16 in ((0, False), (1, False), (2, False), (3, False), (1, True), (2, True), (3, True)):
-        config = training.make_config(steps=3, zero_stage=stage, bf16=bf16, num_workers=1)
+        config = training.make_config(steps=4, zero_stage=stage, bf16=bf16, num_workers=1)
         example = batch.Encoded("a", (2, 5, 6, 7, 8), (9, 1), "x")
         plan: Any = SimpleNamespace(num_answer_tokens=lambda _: 2)
         task: Any = SimpleNamespace(config=config, seed=0, stop_file=str(root / "stop"))

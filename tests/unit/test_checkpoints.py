@@ -209,6 +209,11 @@ def pointer(path: Path) -> None:
     (path / "model-00001-of-00002.safetensors").write_text(text)
 
 
+def add_adapter(path: Path) -> None:
+    checkpoints.write_tensors(path, checkpoints.read_tensors(path))
+    save_file({"lora_A": torch.ones(2)}, path / "adapter_model.safetensors")
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda p: (p / "config.json").unlink(), "config.json: can't be read"),
     "half a config": (
@@ -268,6 +273,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda p: [(p / name).unlink() for name in (checkpoints.INDEX, "consolidated.safetensors")],
         "model-00001-of-00002.safetensors, model-00002-of-00002.safetensors should hold is unknown",
     ),
+    "weights beside, and no index": (add_adapter, "adapter_model.safetensors beside model.safetensors"),
     "a weight is missing": (
         lambda p: change_tensors(p, model__layers__1__mlp__up_proj__weight=None),
         "1 tensors that the model needs are not in its files and would be made up: model.layers.1.mlp.up_proj",

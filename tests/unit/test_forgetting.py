@@ -2,13 +2,14 @@
 
 import asyncio
 import math
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from s2d_loop.chat.loading import load_tokenizer
+from s2d_loop.chat.tokens import Chat
 from s2d_loop.config import ForgettingConfig
 from s2d_loop.engine.actor import Engine
 from s2d_loop.evaluate.metrics import mean
@@ -19,7 +20,8 @@ from s2d_loop.evaluate.retention import (
     token_f1,
     with_retention,
 )
-from s2d_loop.records import General, Scored
+from s2d_loop.records import General, Message, Request, Sampling, Scored
+from s2d_loop.testbed import MODEL_DIR
 
 N = 500
 RULES = ForgettingConfig()
@@ -129,24 +131,19 @@ def test_a_mean_has_the_interval_that_scipy_gives_it(values: list[float]) -> Non
     assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
 
 
-@dataclass
-class Words:
-    """A tokenizer whose tokens are numbers in the text."""
-
-    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
-        assert not add_special_tokens
-        return [int(word) for word in text.split()]
-
-
-@pytest.mark.parametrize(("context", "wanted"), [(100, (3, -60.0)), (6, (2, -30.0)), (4, (0, 0.0))])
+@pytest.mark.parametrize(("context", "wanted"), [(100, 3), (6, 2), (4, 0)])
 def test_an_engine_sums_over_the_answers_own_tokens_as_far_as_the_context_reaches(
-    context: int, wanted: tuple[int, float]
+    context: int, wanted: int
 ) -> None:
     """Token t is as likely as exp(-t), and the first token of a text is none that can be likely."""
+    tokenizer, ends = load_tokenizer(str(MODEL_DIR))
+    asked = Request((Message("user", "Is it?"),), Sampling(), 0, read="Yes, it")
+    said = Chat(tokenizer, ends).answer_ids(asked.messages, "Yes, it")
+    assert len(said) == 3
 
     class Reader(Engine):
         def __init__(self) -> None:
-            self._tokenizer = Words()
+            self._tokenizer, self._ends = tokenizer, ends
 
         def _context(self) -> int:
             return context
@@ -155,5 +152,6 @@ def test_an_engine_sums_over_the_answers_own_tokens_as_far_as_the_context_reache
             assert len(row) < context
             return tuple(-float(token) for token in row[1:])
 
-    reply = asyncio.run(Reader()._read_answer((1, 2, 3), "10 20 30", "w"))
-    assert (reply.num_tokens, reply.logprob, reply.weights, reply.text) == (*wanted, "w", "")
+    reply = asyncio.run(Reader()._read_answer((1, 2, 3), asked, "w"))
+    likely = -float(sum(said[:wanted]))
+    assert (reply.num_tokens, reply.logprob, reply.weights, reply.text) == (wanted, likely, "w", "")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from s2d_loop.commits import parse
 from s2d_loop.errors import LostLeaseError
 from s2d_loop.ledger import FORMAT, Attempt, Counts, Ledger, LedgerError
 from s2d_loop.object_store import ObjectStore
+from s2d_loop.records import Example, Message, rows, schema, table
 from s2d_loop.store import ExistsError, LocalStore, Store
 
 ROWS = pa.table({"a": [1, 2, 3]})
@@ -40,7 +42,20 @@ def test_what_was_committed_is_read_back(store: Store) -> None:
     assert again.records == ledger.records
     record = again.stage(1, "intake")
     assert record is not None
-    assert again.read(record, "inputs", ROWS.schema).equals(ROWS)
+    assert pa.concat_tables(again.tables(record, "inputs")).equals(ROWS)
+
+
+def test_a_table_from_before_a_field_was_added_is_read_with_its_default(store: Store) -> None:
+    ledger = Ledger(store, SystemClock())
+    ledger.take_lease()
+    attempt = Attempt(store, 1, "pool")
+    message = (Message("user", "q"),)
+    example = Example("i", "s:f#0", "t", message, message, "a", 1.0, 1, "w", (5, 1))
+    attempt.write("training", table([example], Example).drop_columns(["sampled_ids"]))
+    record = ledger.append("stage", attempt=attempt, counts=Counts(1, 1), facts={})
+    found = ledger.read(record, "training", Example)
+    assert found.schema == schema(Example)
+    assert list(rows(found, Example)) == [replace(example, sampled_ids=())]
 
 
 def test_files_of_an_attempt_that_was_not_committed_are_invisible(store: Store) -> None:

@@ -29,10 +29,12 @@ def by_pattern(pattern: str, **answer: object) -> DataTask:
 
 FIRST = by_pattern(r"answer\W+(\w+)", take="first", normalize=["case"])
 LAST = by_pattern(r"-?[\d.,]+", normalize=["number"])
+WHOLE_REPLY = by_pattern("(?s).+", take="first", normalize=["number"])
 READERS: dict[str, Read] = {
     **{name: load_task(name).parse for name in TASKS},
     "first match": FIRST.parse,
     "last match": LAST.parse,
+    "whole reply": WHOLE_REPLY.parse,
     "scores": scores,
     "criteria": criteria,
     "usc": usc,
@@ -50,6 +52,7 @@ SAID = {
     "open": "Paris",
     "first match": "The answer: Rome",
     "last match": "-7.50",
+    "whole reply": "$1,080",
     "scores": "Assistant A: 4\nAssistant B: 2",
     "criteria": "1. Truth: is it so?\n2. Depth: enough?",
     "usc": "The most consistent response is Response 2",
@@ -313,6 +316,7 @@ HOSTILE = {
     "open": ["\ufdfa", "\u0301\u0316", " ", '"'],
     "first match": ["answer", "answer ", "-", "\u0301\u0316"],
     "last match": ["1", "1,", "-", "."],
+    "whole reply": ["1", "1,", "{", r"\frac{", " "],
     "scores": ["Score: ", "Assistant A ", "4/5 ", "between 1 and "],
     "criteria": ["1. a\n", "- **a**: b\n", "# ", "*"],
     "usc": ["most consistent response is ", "9"],
@@ -352,6 +356,10 @@ def test_an_answer_behind_a_megabyte_is_read():
     assert Pairwise().parse(f"{noise}\n[[B]]") == "B"
     assert by_pattern(r"answer is (\w+)").parse(f"{noise}\nThe answer is no") == "no"
     assert by_pattern(r"answer is (\w+)", take="first").parse(f"The answer is no\n{noise}") == "no"
+
+
+def test_a_response_of_an_endless_number_is_none():
+    assert usc("The most consistent response is Response " + "9" * 5_000) is None
 
 
 def test_a_number_that_the_limit_would_halve_is_not_read_in_part():

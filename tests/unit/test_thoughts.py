@@ -51,7 +51,7 @@ MARKS = [*BLOCK_MARKS, "<|channel|>", "<|message|>", "<|end|>", "<|start|>assist
 
 def made_of(marks: list[str]) -> st.SearchStrategy[str]:
     """Texts made of the very things that are looked for."""
-    return st.lists(st.sampled_from([*marks, "`", '"', " ", "\n", "Yes", "a"]), max_size=12).map("".join)
+    return st.lists(st.sampled_from([*marks, " ", "\n", "Yes", "a"]), max_size=12).map("".join)
 
 
 def parted(block: str) -> tuple[str, str]:
@@ -144,7 +144,7 @@ def test_readers_are_not_shown_blocks_further_in():
     assert spoken("Use <think> tags. Yes") == "Use <think> tags. Yes"
 
 
-@given(st.one_of(st.text(), made_of(MARKS)))
+@given(st.one_of(st.text(), made_of([*MARKS, "`", '"'])))
 def test_no_text_is_an_error(reply: str):
     taken = split(reply)
     assert taken.closed or taken.text == ""
