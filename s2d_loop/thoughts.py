@@ -35,8 +35,8 @@ _CLOSING = {
     "here's my thought process:": "here's my response:",
 }
 _OPENING = {closing: opening for opening, closing in _CLOSING.items()}
-_NEEDS_ITS_OPENING = ("here is my response:", "here's my response:")
-"""Words that an answer may well begin with."""
+_IN_WORDS = ("here is my response:", "here's my response:")
+"""Answers may well begin with these and their opening ones: they are marks only where both are there."""
 
 # `<think>`, `<seed:think>`, `<ifm|think_fast>`, `<think:6124c78e>`, each with its `</...>`.
 _TAG = (
@@ -45,7 +45,7 @@ _TAG = (
 )
 _ANGLED = [re.escape(mark[1:]) for mark in (*_CLOSING, *_OPENING) if mark.startswith("<")]
 _OTHERS = [re.escape(mark) for mark in (*_CLOSING, *_OPENING) if not mark.startswith("<")]
-_MARK = re.compile(f"<(?:{'|'.join([_TAG, *_ANGLED])})|{'|'.join(_OTHERS)}", re.IGNORECASE)
+_MARK = re.compile(f"<(?:{'|'.join([_TAG, *_ANGLED])})|{'|'.join(_OTHERS)}", re.IGNORECASE | re.ASCII)
 # One of these words is in every mark: most texts have none, and looking for words is quick.
 _WORDS = (
     *("think", "thought", "reasoning", "reflection", "analysis", "scratchpad"),
@@ -108,19 +108,20 @@ def _blocks(reply: str) -> Thoughts:
     first = _SPACE.match(reply)  # the white space before it
     open_mark: re.Match[str] | None = None
     waits_for, inner = "", set[str]()
-    last = None
+    last: re.Match[str] | None = None
+    last_words = reply.rfind("my response:")
     for mark, name in _marks(reply):
         if open_mark is not None:
             ends = name == waits_for
         elif _opens(name):
-            ends = False
-            if first is not None and first.end() == mark.start():
-                open_mark, waits_for = mark, _closing(name)
-            else:
-                inner.add(_closing(name))
+            ends, closing = False, _closing(name)
+            if first is None or first.end() < mark.start():
+                inner.add(closing)
+            elif closing not in _IN_WORDS or mark.end() <= last_words:
+                open_mark, waits_for = mark, closing
         else:
             # Of a block further in, or of one that the prompt began.
-            ends = name not in inner and name not in _NEEDS_ITS_OPENING
+            ends = name not in inner and name not in _IN_WORDS
             inner.discard(name)
         if ends:
             at, last, open_mark = mark.end(), mark, None

@@ -18,7 +18,7 @@ _ANSWER_TAG = re.compile(r"<(answer|final_answer|response|output|solution)>", re
 # Unicode's stream-safe format allows 30; putting more of them in their normal order takes quadratic time.
 _MARKS = regex.compile(r"(\p{M}{30})\p{M}+")
 
-_BOX = re.compile(r"(-?)\\f?box(?:ed)?\s{0,4}\{")
+_BOX = re.compile(r"([-\u2212]?)\\f?box(?:ed)?\s{0,4}\{")
 _LONGEST_BOX = 400
 _MOST_BOXES = 20
 _LATEX_WORDS = re.compile(r"\\(?:text|math|operatorname)\w{0,8}\s{0,4}\{([^{}]*)\}")

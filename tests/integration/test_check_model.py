@@ -274,11 +274,17 @@ def test_tensors_that_are_not_trained_are_no_obstacle(config: Callable[..., Path
     state = load_file(model / "model.safetensors")
     more = {f"model.layers.{i}.self_attn.rotary_emb.inv_freq": torch.ones(16) for i in range(4)}
     save_file({**state, **more}, model / "model.safetensors", metadata={"format": "pt"})
-    save_file({"adapter": torch.ones(3)}, model / "consolidated.safetensors")
     code, said = check(config())
     assert code == 0, said
     assert "carried over as it is: model.layers.*.self_attn.rotary_emb (4 tensors)" in said
-    assert "consolidated.safetensors" in said
+
+
+def test_a_second_file_of_weights_that_no_index_leaves_out(config: Callable[..., Path], model: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"adapter": torch.ones(3)}, model / "consolidated.safetensors")
+    refused(config(), "model.path", "consolidated.safetensors")
 
 
 def test_however_large_the_model(config: Callable[..., Path], model: Path) -> None:

@@ -30,7 +30,7 @@ BLOCKS = {
     "bare harmony": "analysis{}assistantfinal",
 }
 """Each form around its thoughts."""
-BEGUN_IN_THE_PROMPT = [name for name in BLOCKS if name not in ("words", "bare harmony")]
+MARKED = [name for name in BLOCKS if name not in ("words", "bare harmony")]
 THOUGHTS = st.text(
     st.characters(exclude_characters="<>[]|\u25c1\u25b7\"'`\u201c\u2018", exclude_categories=["C", "Z"]),
     min_size=1,
@@ -68,13 +68,13 @@ def test_a_block_at_the_start_is_thought(block: str, thoughts: str, said: str):
     assert spoken(block.format(thoughts) + said) == said
 
 
-@pytest.mark.parametrize("name", BEGUN_IN_THE_PROMPT)
+@pytest.mark.parametrize("name", MARKED)
 def test_the_prompt_may_have_begun_the_block(name: str):
     _, behind = parted(BLOCKS[name])
     assert split(f"Twice is even.{behind}Yes") == Thoughts("Twice is even.", "Yes", closed=True)
 
 
-@pytest.mark.parametrize("name", [name for name in BLOCKS if name != "bare harmony"])
+@pytest.mark.parametrize("name", MARKED)
 def test_a_block_that_never_ends_was_cut_off(name: str):
     before, _ = parted(BLOCKS[name])
     assert split(f"{before}Twice is even, so Yes") == Thoughts("Twice is even, so Yes", "", closed=False)
@@ -98,6 +98,7 @@ def test_a_reply_without_marks_is_untouched(reply: str):
         "Write it so:\n<think>\nthoughts\n</think>\nanswer",
         "Use <think> tags.",
         "Here is my response: Yes",
+        "Here's my thought process: twice is even. Yes",
         "analysis of the coin: it is heads",
         "a <b> tag and </b>",
     ],
@@ -115,6 +116,7 @@ def test_marks_that_are_only_spoken_of_are_text(reply: str):
         ("<think>it closes with `</think>`, they say</think>Yes", "Yes"),
         ("<thinking>a<reflection>b</reflection>c</thinking>Yes", "Yes"),
         ("<think>\n\n</think>\n\nYes", "Yes"),
+        ("Here's my thought process: a</think>Yes", "Yes"),
         ('<think>They want "so"</think>"so"', '"so"'),
         ("<think>a</think>", ""),
         ("<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>Yes<|END_RESPONSE|>", "Yes"),
