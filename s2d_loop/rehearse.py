@@ -15,7 +15,9 @@ from s2d_loop.config import Config, SamplingConfig, TaskConfig
 from s2d_loop.errors import ConversationRefusedError
 from s2d_loop.plan import Plan, system1_plans, system2_plans
 from s2d_loop.records import HeldOut, Input, Messages
+from s2d_loop.tasks.base import Task
 from s2d_loop.tasks.registry import load_task
+from s2d_loop.tasks.trivia_qa import read_reference, usable
 
 THINK = "think"
 # References that an answer's length is taken from.
@@ -246,12 +248,16 @@ def plausible(task: TaskConfig, heldout: Sequence[HeldOut]) -> list[tuple[Input,
     found = [
         (each.input, parser.format(answer))
         for each in heldout[:_ANSWERS]
-        if (answer := parser.parse(each.reference or "")) is not None
+        if each.reference and (answer := _answer(task.parser, parser, each.reference)) is not None
     ]
-    if not found and task.parser == "pairwise" and heldout:
-        # People's votes: a verdict is written in one way whatever they say.
-        found = [(heldout[0].input, parser.format("A"))]
     return [(x, text) for x, text in found if text.strip()]
+
+
+def _answer(name: str, parser: Task, reference: str) -> str | None:
+    """What a reply would say that the reference is right about; these two tasks' references are more than that."""
+    if name == "trivia_qa":
+        return next(iter(usable(read_reference(reference)[0])), None)
+    return "A" if name == "pairwise" else parser.parse(reference)
 
 
 def _asked(x: Input, plan: Plan) -> Messages:

@@ -28,6 +28,8 @@ _PARSERS = {
     "<|START_THINKING|>": "cohere_command3",
     "<|channel>": "gemma4",
 }
+# Words that a parser goes by and doesn't tell.
+_UNTOLD = {"granite": ("Here is my thought process:", "Here is my response:")}
 _CHANNELS = ("<|channel|>", "<|message|>")
 _RECIPIENTS = ("<|eom|>", "<|message|>")
 
@@ -184,7 +186,7 @@ def _parser(tokenizer: Any, name: str, arguments: TemplateArguments) -> Parser:
         # Some decline unless their model's own argument is given, such as `thinking`.
         return _by_marks(content)
 
-    marks = (parser().reasoning_start_str, parser().reasoning_end_str)
+    marks = _UNTOLD.get(name) or (parser().reasoning_start_str, parser().reasoning_end_str)
     if not all(marks):
         return Parser(extract)
     vocabulary = tokenizer.get_vocab()

@@ -26,5 +26,9 @@ class ReloadExtension:
             if hasattr(module, "cpu_linear") and type(module).__name__ == "ParallelLMHead":
                 module.quant_method.process_weights_after_loading(module)
             kernel = getattr(getattr(module, "quant_method", None), "moe_kernel", None)
-            if kernel is not None and hasattr(module, "w13_weight") and module.w13_weight.device.type == "cpu":
+            if (
+                kernel is not None
+                and hasattr(module, "w13_weight")
+                and module.w13_weight.device.type == "cpu"
+            ):
                 kernel.fused_experts.process_weights_after_loading(module)
