@@ -31,7 +31,9 @@ from s2d_loop.sources import Source, open_source, read_canaries, read_general, r
 from s2d_loop.sources.heldout import reference_note
 from s2d_loop.store import Store, open_store
 from s2d_loop.system2.registry import load_method
+from s2d_loop.tasks.base import Task
 from s2d_loop.tasks.data import is_data_task
+from s2d_loop.tasks.pairwise import votes
 from s2d_loop.tasks.registry import load_task
 
 if TYPE_CHECKING:
@@ -223,17 +225,18 @@ def _check_heldout(name: str, task: TaskConfig, needs_references: bool) -> list[
             f"nothing votes in its place: {without[0].input.id} is the first of them"
         )
     parser = load_task(task.parser)
-    bad = [
-        i
-        for i in items
-        if i.reference is not None and not parser.score(parser.parse(i.reference), i.reference)
-    ]
+    bad = [i for i in items if i.reference is not None and not _is_readable(task.parser, parser, i.reference)]
     if bad:
         raise BadInputError(
             f"{task.heldout.path}: {len(bad)} references are no answers of the task {task.parser!r}, "
             f"such as {bad[0].reference!r} of {bad[0].input.id}; name another column (`reference:`) or parser"
         )
     return items
+
+
+def _is_readable(name: str, parser: Task, reference: str) -> bool:
+    """Whether an answer could be right by it; a judge's may be several people's verdicts."""
+    return bool(votes(reference)) if name == "pairwise" else parser.score(parser.parse(reference), reference)
 
 
 def check_recorded(config: Config) -> None:

@@ -14,14 +14,20 @@ from s2d_loop.errors import ExitCode
 def reproduce(
     table: Annotated[
         str,
-        typer.Argument(metavar="TABLE", help="table1, table2, table3, judge, table4, table6 or ablations."),
+        typer.Argument(
+            metavar="TABLE", help="table1, table2, table3, judge, table4, table5, table6 or ablations."
+        ),
     ],
+    overrides: Overrides = None,
     model: Annotated[
         str, typer.Option(help="`testbed`, or a model directory or hub name for the paper's own settings.")
     ] = "testbed",
     settings: Annotated[
-        str | None, typer.Option(help="A folder of --configs: testbed, paper, smollm2 or your own.")
+        str | None, typer.Option(help="A folder of --configs: testbed, paper, paper-8b, smollm2 or your own.")
     ] = None,
+    data: Annotated[
+        Path, typer.Option(help="Where the sets are, as `s2d data NAME --out DATA/NAME` makes them.")
+    ] = Path("data"),
     scale: Annotated[
         float, typer.Option(min=0.0001, max=1.0, help="The part of inputs and steps to take.")
     ] = 1.0,
@@ -31,24 +37,34 @@ def reproduce(
             help="Every random choice derives from it, 0 unless given; several give means and ranges."
         ),
     ] = None,
+    validation: Annotated[
+        bool, typer.Option("--validation", help="Measure on the validation sets, to choose settings by.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Start nothing: say what would run, whether it can, and its cost.")
+    ] = False,
+    tokens_per_second: Annotated[
+        float, typer.Option(min=1e-6, help="For --check: what an engine writes.")
+    ] = 2000.0,
+    train_tokens_per_second: Annotated[
+        float, typer.Option(min=1e-6, help="For --check: what a train worker trains on.")
+    ] = 150.0,
     out: Annotated[Path, typer.Option(help="Where runs and results are kept.")] = Path("runs/reproduce"),
     configs: Annotated[Path, typer.Option(help="The checkout's configurations.")] = Path("configs"),
 ) -> None:
-    """Run a table of the paper again and put its figures beside the paper's; resumes row by row."""
-    from s2d_loop.report.progress import progress
-    from s2d_loop.reproduce.command import reproduce_table
+    """Run a table of the paper again and put its figures beside the paper's; resumes row by row.
 
-    written = reproduce_table(
-        table,
-        model=model,
-        settings=settings,
-        scale=scale,
-        seeds=seed or [0],
-        out=out,
-        configs=configs,
-        progress=progress(),
-    )
-    typer.echo(written)
+    Everything is checked before anything is spent: exit code 2 means that nothing was started.
+    """
+    from s2d_loop.report.progress import progress
+    from s2d_loop.reproduce.command import Wanted, check_table, reproduce_table
+    from s2d_loop.reproduce.estimate import Rates
+
+    wanted = Wanted(model, settings, tuple(overrides or ()), scale, validation, data, out, configs)
+    if check:
+        typer.echo(check_table(table, wanted, Rates(tokens_per_second, train_tokens_per_second)))
+    else:
+        typer.echo(reproduce_table(table, wanted, seed or [0], progress()))
 
 
 @app.command("try")

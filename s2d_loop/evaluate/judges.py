@@ -25,6 +25,16 @@ class Judged:
     votes: tuple[str, ...]
     category: str = ""
 
+    @property
+    def winners(self) -> tuple[str, ...]:
+        """The votes that count: those that name a winner."""
+        return tuple(vote for vote in self.votes if vote != TIE)
+
+    @property
+    def agreeing(self) -> int:
+        """How many of them say what the judge says."""
+        return self.winners.count(self.ruling.verdict)
+
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
@@ -79,14 +89,13 @@ def agreement(judged: Iterable[Judged]) -> Agreement:
     """Each vote counts by itself, so a pair with three votes counts three times."""
     votes = agreeing = votes_decided = pairs = inconsistent = voted_pairs = voted_inconsistent = 0
     for each in judged:
-        winners = [vote for vote in each.votes if vote != TIE]
-        votes += len(winners)
-        agreeing += winners.count(each.ruling.verdict)
-        votes_decided += len(winners) if each.ruling.verdict != TIE else 0
+        votes += len(each.winners)
+        agreeing += each.agreeing
+        votes_decided += len(each.winners) if each.ruling.verdict != TIE else 0
         pairs += 1
         inconsistent += not each.ruling.consistent
-        voted_pairs += bool(winners)
-        voted_inconsistent += bool(winners) and not each.ruling.consistent
+        voted_pairs += bool(each.winners)
+        voted_inconsistent += bool(each.winners) and not each.ruling.consistent
     return Agreement(votes, agreeing, votes_decided, pairs, inconsistent, voted_pairs, voted_inconsistent)
 
 

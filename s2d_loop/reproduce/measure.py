@@ -1,127 +1,172 @@
-"""Runs a table: its distillations one after another, then every row, all on one set of engines.
+"""Runs a table: a task's distillations one after another, then every row on each of its sets, all on one set of engines.
 
-Both can be stopped anywhere.  A distillation is a run and resumes as one; a row's answers are kept in
-a file of their own and not measured again.
+All of it can be stopped anywhere.  A distillation is a run and resumes as one; a row's figures are kept in a file that
+is named by everything they depend on, so that tables share rows and nothing is measured twice.
 """
 
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Literal, cast
 
-import pyarrow as pa
-
-from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config
 from s2d_loop.driver import measure
 from s2d_loop.driver import run as run_loop
 from s2d_loop.errors import BadInputError, UnansweredError
-from s2d_loop.ledger import Ledger
 from s2d_loop.preflight import check
-from s2d_loop.records import HeldOut, Weights, digest
+from s2d_loop.records import HeldOut, Weights, content_hash, digest
 from s2d_loop.report.progress import Progress
+from s2d_loop.reproduce.checking import Ready
 from s2d_loop.reproduce.engines import SharedEngines
-from s2d_loop.reproduce.metrics import OTHER_ORDER, Figure, Measurement
-from s2d_loop.reproduce.plan import configured
-from s2d_loop.reproduce.tables import START, Row, Table
+from s2d_loop.reproduce.metrics import OTHER_ORDER, Columns, Figure, Measurement
+from s2d_loop.reproduce.of_judge import RECORDED_VOTES
+from s2d_loop.reproduce.plan import Setting
+from s2d_loop.reproduce.recorded import recorded_columns
+from s2d_loop.reproduce.table import START, Row, Table
+from s2d_loop.reproduce.trained import first_pairs, last_trained, ledger_of, require_untrained, target_column
 from s2d_loop.sources import read_heldout
 from s2d_loop.tasks.registry import load_task
-from s2d_loop.weights import fetch
-
-if TYPE_CHECKING:
-    from s2d_loop.engine.ray_engines import RayEngines
-
-_EXAMPLES = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """Where one task of a table is configured, and where its rows and its runs go.
-
-    Tables have runs in common (Table 6's are two of Table 1's): `runs` is for all of them.
-    """
-
-    task: str
-    path: Path
-    overrides: tuple[str, ...]
-    rows: Path
-    runs: Path
-
-    def config(self, *changes: str, examples: Path | None = None) -> Config:
-        return configured(self.path, self.task, self.overrides, changes, examples)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A row's columns, and which inputs it was right on; empty where it could not be measured."""
+    """A row's columns, and what each input added to them; empty where it could not be measured, for a `problem`."""
 
     figures: Mapping[str, Figure]
-    right: Mapping[str, bool]
+    values: Mapping[str, Mapping[str, float]]
+    problem: str = ""
 
 
-def reproduce(table: Table, setting: Setting, shared: SharedEngines, progress: Progress) -> dict[str, Result]:
-    """Every row's result for one task of a table, by the row's key.
+NOTHING = Result({}, {})
+Results = dict[str, dict[str, Result]]
+"""By set and by the row's key."""
+
+
+def reproduce(table: Table, ready: Ready, shared: SharedEngines, progress: Progress) -> Results:
+    """Every row's result on every set that is there.
 
     Raises:
-        BadInputError: the configuration or the data can't work.
+        BadInputError: the machine, the configuration or the data can't work.
         S2DError: a run failed.
     """
-    weights = {START: check(setting.config()).start}
-    for each in table.distillations:
+    found: Results = {each.name: {row.key: NOTHING for row in table.rows} for each in table.sets}
+    for task in table.tasks:
+        settings = [each for each in ready.settings if each.task == task]
+        if not settings:
+            continue
+        weights = _distilled(table, ready, settings[0], shared, progress)
+        for setting in settings:
+            rows = ready.rows[setting.of.name]
+            found[setting.of.name] |= _Rows(table, setting, weights, shared, progress).results(rows)
+    return found
+
+
+def _distilled(
+    table: Table, ready: Ready, setting: Setting, shared: SharedEngines, progress: Progress
+) -> dict[str, Weights]:
+    """The weights that a task's rows are measured on, by distillation."""
+    weights = {START: check(setting.start()).start}
+    for each in ready.distillations[setting.task]:
         progress.note(f"{table.name}, {setting.task}: {each.name}")
-        config = setting.config(f"/run.dir={setting.runs / each.name}", *each.overrides)
+        config = setting.run(each)
         run_loop(config, progress, shared.open)
-        if trained := _trained(config, progress):
+        if trained := last_trained(config, progress.note):
             weights[each.name] = trained
         else:
             progress.note(f"{each.name}: nothing was kept to train on; its rows stay empty.")
-    measurable = [row for row in table.rows if {row.weights, row.shots_of or START} <= weights.keys()]
-    missing = [row for row in measurable if not _file(setting, row).exists()]
-    if missing:
-        with shared.open(setting.config()) as engines:
-            _measure(table, missing, weights, setting, engines, progress)
-    return {
-        row.key: _read(_file(setting, row)) if row in measurable else Result({}, {}) for row in table.rows
-    }
+    return weights
 
 
-def _measure(
-    table: Table,
-    rows: Sequence[Row],
-    weights: Mapping[str, Weights],
-    setting: Setting,
-    engines: "RayEngines",
-    progress: Progress,
-) -> None:
-    if not engines.started:
-        progress.note("Starting the engines; this takes about a minute, once.")
-    progress.run_started(setting.task, 0)
-    # By weights, so that each is loaded once.
-    for row in sorted(rows, key=lambda row: list(weights).index(row.weights)):
-        progress.note(row.key)
-        engines.serve(weights[row.weights])
-        config = setting.config(*row.overrides, examples=_shots(setting, row) if row.shots_of else None)
-        items = _items(table, config, setting.task)
-        try:
-            said = measure(engines, config, items, row.system, progress)
-        except UnansweredError as error:
-            # Such as eight examples in a context of 512 tokens: this row has no figure, others do.
-            progress.note(f"{row.key}: not measured: {error}")
-            _write(_file(setting, row), json.dumps({"row": row.key, "problem": str(error)}, indent=2))
-            continue
-        made = Measurement(config, setting.task, row.system, items, said)
-        kept = {
-            "row": row.key,
-            "weights": asdict(weights[row.weights]),
-            "figures": made.columns(table.kind),
-            "right": made.right(table.kind),
-        }
-        _write(_file(setting, row), json.dumps(kept, indent=2))
+class _Rows:
+    """The rows of one set."""
+
+    def __init__(
+        self,
+        table: Table,
+        setting: Setting,
+        weights: Mapping[str, Weights],
+        shared: SharedEngines,
+        progress: Progress,
+    ) -> None:
+        self._table, self._setting, self._weights = table, setting, weights
+        self._shared, self._progress = shared, progress
+
+    def results(self, rows: Sequence[Row]) -> dict[str, Result]:
+        """Those that are not on file are measured, by weights, so that each is loaded once."""
+        found = {}
+        for row in rows:
+            if missing := row.needs_weights - self._weights.keys():
+                found[row.key] = Result({}, {}, f"{', '.join(sorted(missing))}: nothing was kept to train on")
+        able = [row for row in rows if row.key not in found]
+        if able:
+            self._progress.run_started(self._setting.of.name, 0)
+        for row in sorted(able, key=lambda row: list(self._weights).index(row.weights)):
+            try:
+                found[row.key] = self._result(row)
+            except UnansweredError as error:
+                # Such as eight examples in a context of 512 tokens: this row has no figure, others do.  It isn't
+                # kept, so the same command tries it again.
+                self._progress.note(f"{row.key}: not measured: {error}")
+                found[row.key] = Result({}, {}, str(error))
+        return found
+
+    def _result(self, row: Row) -> Result:
+        setting, weights = self._setting, self._weights[row.weights]
+        config = setting.row(row, examples=self._shots(row) if row.shots_of else None)
+        items = held_out(self._table, config, setting.task)
+        if row.system == "recorded":
+            votes = setting.data / RECORDED_VOTES
+            return _result(recorded_columns(config, setting.task, items, votes))
+        if row.system == "targets":
+            (metric,) = row.paper[setting.of.name]
+            kept = ledger_of(setting.run(row.weights))
+            return _result({metric: target_column(config, setting.task, kept)})
+        if row.weights != START:
+            require_untrained(row.weights, ledger_of(setting.run(row.weights)), items)
+        file = setting.rows / f"{self._depends_on(row, config, weights, items)}.json"
+        if not file.exists():
+            self._progress.note(f"{setting.of.name}, {row.key}")
+            result = _result(self._asked(row, config, weights, items))
+            about = {"set": setting.of.name, "row": row.key, "weights": asdict(weights)}
+            write(file, json.dumps(about | {"figures": result.figures, "values": result.values}))
+        return _read(file)
+
+    def _asked(self, row: Row, config: Config, weights: Weights, items: dict[str, HeldOut]) -> Columns:
+        task, system = self._setting.task, cast(Literal["system1", "system2"], row.system)
+        with self._shared.open(config) as engines:
+            if not engines.started:
+                self._progress.note("Starting the engines; this takes about a minute, once.")
+            engines.serve(weights)
+            said = measure(engines, config, items, system, self._progress)
+        return Measurement(config, task, system, items, said).columns(self._table.kind)
+
+    def _depends_on(self, row: Row, config: Config, weights: Weights, items: Mapping[str, HeldOut]) -> str:
+        """A name for all that the figures follow from."""
+        task = config.tasks[self._setting.task]
+        return digest(
+            self._table.kind,
+            row.system,
+            weights.digest,
+            task.model_dump_json(exclude={"heldout"}),
+            config.evaluate.model_dump_json(),
+            config.model.model_dump_json(exclude={"path"}),
+            str(config.engine.max_model_len),
+            str(config.run.seed),
+            self._shots(row).read_text() if row.shots_of else "",
+            *(
+                f"{number} {each.input.content_hash} {each.category} {each.reference}"
+                for number, each in items.items()
+            ),
+        )
+
+    def _shots(self, row: Row) -> Path:
+        file = self._setting.rows / f"{row.shots_of}.examples.jsonl"
+        write(file, first_pairs(ledger_of(self._setting.run(row.shots_of))))
+        return file
 
 
-def _items(table: Table, config: Config, task: str) -> dict[str, HeldOut]:
+def held_out(table: Table, config: Config, task: str) -> dict[str, HeldOut]:
     """The held-out inputs; a judge sees each pair in both orders."""
     items = {each.input.id: each for each in read_heldout(config.tasks[task].heldout, task)}
     if table.kind != "judge":
@@ -132,46 +177,22 @@ def _items(table: Table, config: Config, task: str) -> dict[str, HeldOut]:
         twin = swap(each.input)
         if twin is None:
             raise BadInputError(f"{config.tasks[task].heldout.path}: {number} is no pair that can be swapped")
-        both[number + OTHER_ORDER] = HeldOut(replace(twin, id=number + OTHER_ORDER), None, each.category)
+        other = replace(twin, id=number + OTHER_ORDER, content_hash=content_hash(twin.messages))
+        both[other.id] = HeldOut(other, None, each.category)
     return both
 
 
-def _trained(config: Config, progress: Progress) -> Weights | None:
-    """What a finished run trained last, promoted or not: a table shows failures too."""
-    checked = check(config)
-    ledger = Ledger(checked.store, SystemClock())
-    trained = ledger.stages("train")
-    if not trained:
-        return None
-    return fetch(ledger, trained[-1], checked.weights_dir, set(), progress.note)
-
-
-def _shots(setting: Setting, row: Row) -> Path:
-    checked = check(setting.config(f"/run.dir={setting.runs / row.shots_of}"))
-    file = setting.rows / f"{row.shots_of}.examples.jsonl"
-    _write(file, first_pairs(Ledger(checked.store, SystemClock())))
-    return file
-
-
-def first_pairs(ledger: Ledger) -> str:
-    """The pairs that a run kept first, as JSON lines: more of them than a row shows."""
-    made = itertools.chain.from_iterable(ledger.tables(r, "examples") for r in ledger.stages("pool"))
-    pairs = pa.concat_tables(made).select(["prompt", "completion"]).slice(0, _EXAMPLES)
-    return "".join(json.dumps(pair) + "\n" for pair in pairs.to_pylist())
-
-
-def _file(setting: Setting, row: Row) -> Path:
-    return setting.rows / f"{digest(row.key)[:12]}.json"
+def _result(columns: Columns) -> Result:
+    figures = {name: column.figure for name, column in columns.items()}
+    return Result(figures, {name: column.values for name, column in columns.items()})
 
 
 def _read(file: Path) -> Result:
-    kept = json.loads(file.read_text())
-    if "problem" in kept:
-        return Result({}, {})
-    return Result({name: Figure(*values) for name, values in kept["figures"].items()}, kept["right"])
+    kept: dict[str, Any] = json.loads(file.read_text())
+    return Result({name: Figure(*values) for name, values in kept["figures"].items()}, kept["values"])
 
 
-def _write(file: Path, text: str) -> None:
+def write(file: Path, text: str) -> None:
     """Whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")

@@ -12,11 +12,10 @@ from typing import Literal, NamedTuple
 
 from s2d_loop.config import Config
 from s2d_loop.evaluate.at_k import tokens_at, vote_at
-from s2d_loop.evaluate.judges import Agreement, Judged, Ruling, agreement, agreement_by_category, ruling
+from s2d_loop.evaluate.judges import Judged, ruling
 from s2d_loop.evaluate.metrics import wilson
 from s2d_loop.evaluate.references import references
 from s2d_loop.evaluate.suite import by_category
-from s2d_loop.formats.sycophancy import BIASED
 from s2d_loop.records import Generation, HeldOut, Scored
 from s2d_loop.stages.evaluate import score_batch
 from s2d_loop.tasks.pairwise import swapped_verdict, votes
@@ -26,10 +25,15 @@ Kind = Literal["answers", "biased", "votes", "judge"]
 KS = (1, 5, 10)
 OTHER_ORDER = "~swap"
 """Ends the id of a held-out pair in the other order."""
+TOKENS = "tokens"
+"""What the names of columns of tokens start with."""
 
 
 class Figure(NamedTuple):
-    """A measured column: in percent with its 95 % Wilson interval, or tokens without one."""
+    """A measured column: in percent with its 95 % Wilson interval, or tokens without one.
+
+    `n` is the denominator: inputs, votes or pairs.
+    """
 
     value: float | None
     low: float | None
@@ -37,6 +41,25 @@ class Figure(NamedTuple):
     n: int
 
 
+class Column(NamedTuple):
+    """What each input adds to a column: hits among so many trials `of` all inputs, or a number to take the mean of."""
+
+    values: Mapping[str, float]
+    of: int | None = None
+
+    @property
+    def figure(self) -> Figure:
+        if self.of is None:
+            n = len(self.values)
+            return Figure(sum(self.values.values()) / n if n else None, None, None, n)
+        if not self.of:
+            return Figure(None, None, None, 0)
+        hits = sum(map(int, self.values.values()))
+        low, high = wilson(hits, self.of)
+        return Figure(100 * hits / self.of, 100 * low, 100 * high, self.of)
+
+
+Columns = dict[str, Column]
 Items = Mapping[str, HeldOut]
 
 
@@ -46,7 +69,7 @@ class Measurement:
 
     config: Config
     task: str
-    system: str
+    system: Literal["system1", "system2"]
     items: Items
     said: Sequence[Generation]
 
@@ -54,86 +77,92 @@ class Measurement:
     def scored(self) -> list[Scored]:
         return score_batch(self.config, self.system, self.said, references(self.items.values()))
 
-    def columns(self, kind: Kind) -> dict[str, Figure]:
-        """Every column of a row."""
+    def columns(self, kind: Kind) -> Columns:
+        """Every column of a row, by input or pair."""
         return _KINDS[kind](self)
 
-    def right(self, kind: Kind) -> dict[str, bool]:
-        """Which held-out inputs count as right in the first column, to compare two rows by.
 
-        A pair counts when the judge's ruling is what most people said.
-        """
-        if kind == "judge":
-            parser = load_task(self.config.tasks[self.task].parser)
-            return {
-                number: parser.score(ruled.verdict, item.reference)
-                for number, item, ruled in _rulings(self)
-                if item.reference is not None
-            }
-        scored = [each for each in self.scored if each.correct is not None]
-        if kind == "biased":
-            scored = [each for each in scored if self.items[each.input_id].category == BIASED]
-        return {each.input_id: bool(each.correct) for each in scored}
+def hits(each: Iterable[tuple[str, bool]]) -> Column:
+    """A share: which inputs hit, by id."""
+    values = {number: float(hit) for number, hit in each}
+    return Column(values, len(values))
 
 
-def _answers(m: Measurement) -> dict[str, Figure]:
+def _answers(m: Measurement) -> Columns:
     return {
-        "accuracy": _share(each.correct for each in m.scored if each.correct is not None),
-        "miss_match": _share(each.answer is None for each in m.scored),
-        "tokens": _tokens(each.num_tokens for each in m.said),
+        "accuracy": _right(m.scored),
+        "miss_match": hits((each.input_id, each.answer is None) for each in m.scored),
+        TOKENS: _tokens(m.said),
     }
 
 
-def _biased(m: Measurement) -> dict[str, Figure]:
+def _biased(m: Measurement) -> Columns:
     headings = by_category(m.scored, m.items.values())
-    shares = {
-        f"accuracy, {heading}": _share(each.correct for each in group if each.correct is not None)
-        for heading, group in headings.items()
+    return {
+        **{f"accuracy, {heading}": _right(group) for heading, group in headings.items()},
+        TOKENS: _tokens(m.said),
     }
-    return {**shares, "tokens": _tokens(each.num_tokens for each in m.said)}
 
 
-def _votes(m: Measurement) -> dict[str, Figure]:
+def _votes(m: Measurement) -> Columns:
     parser = load_task(m.config.tasks[m.task].parser)
-    found: dict[str, Figure] = {}
+    found: Columns = {}
     for k in KS:
-        able = [each for each in m.said if len(each.samples) >= k]
-        right = [
-            parser.score(vote_at(each, k, parser, m.config.run.seed), reference)
-            for each in able
-            if (reference := m.items[each.input.id].reference) is not None
-        ]
         # A row that samples less often (greedy System 1) has no figure at a larger k.
-        complete = len(able) == len(m.said)
-        found[f"accuracy, k={k}"] = _share(right if complete else [])
-        found[f"tokens, k={k}"] = _tokens(tokens_at(each, k) for each in (able if complete else []))
+        complete = m.said if all(len(each.samples) >= k for each in m.said) else ()
+        found[f"accuracy, k={k}"] = hits(
+            (each.input.id, parser.score(vote_at(each, k, parser, m.config.run.seed), reference))
+            for each in complete
+            if (reference := m.items[each.input.id].reference) is not None
+        )
+        found[f"{TOKENS}, k={k}"] = Column({each.input.id: tokens_at(each, k) for each in complete})
     return found
 
 
-def _rulings(m: Measurement) -> Iterator[tuple[str, HeldOut, Ruling]]:
-    """Each pair, and what the judge's verdicts in both orders come to."""
+def _judge(m: Measurement) -> Columns:
+    judged = dict(_judged(m))
+    spent = {each.input.id: float(each.num_tokens) for each in m.said}
+    voted = {number: each for number, each in judged.items() if each.winners}
+    found = {
+        "agreement": _agreement(judged),
+        "inconsistent": _inconsistent(judged),
+        "inconsistent, voted pairs": _inconsistent(voted),
+        TOKENS: Column(spent),
+        f"{TOKENS}, both orders": Column(
+            {number: spent[number] + spent[number + OTHER_ORDER] for number in judged}
+        ),
+    }
+    headings = dict.fromkeys(each.category for each in judged.values())
+    if set(headings) != {""}:
+        for heading in headings:
+            group = {number: each for number, each in judged.items() if each.category == heading}
+            found[f"agreement, {heading}"] = _agreement(group)
+            found[f"inconsistent, {heading}"] = _inconsistent(group)
+    return found
+
+
+def _judged(m: Measurement) -> Iterator[tuple[str, Judged]]:
+    """Each pair, and what the judge's verdicts in both orders come to beside people's votes."""
     verdicts = {each.input_id: each.answer for each in m.scored}
     for number, item in m.items.items():
         if not number.endswith(OTHER_ORDER):
-            yield number, item, ruling(verdicts[number], _turned_back(verdicts[number + OTHER_ORDER]))
+            said = ruling(verdicts[number], _turned_back(verdicts[number + OTHER_ORDER]))
+            yield number, Judged(said, votes(item.reference or ""), item.category)
 
 
-def _judge(m: Measurement) -> dict[str, Figure]:
-    judged = [Judged(ruled, votes(item.reference or ""), item.category) for _, item, ruled in _rulings(m)]
-    whole = agreement(judged)
-    found = {
-        "agreement": _of(whole.agreeing, whole.votes),
-        "inconsistent": _of(whole.inconsistent, whole.pairs),
-        "inconsistent, voted pairs": _of(whole.voted_inconsistent, whole.voted_pairs),
-        "tokens": _tokens(each.num_tokens for each in m.said),
-    }
-    by_heading: Mapping[str, Agreement] = agreement_by_category(judged)
-    if set(by_heading) != {""}:
-        found |= {f"agreement, {heading}": _of(a.agreeing, a.votes) for heading, a in by_heading.items()}
-    return found
+def _agreement(judged: Mapping[str, Judged]) -> Column:
+    """Each vote counts by itself, so a pair with three votes counts three times."""
+    return Column(
+        {number: float(each.agreeing) for number, each in judged.items() if each.winners},
+        sum(len(each.winners) for each in judged.values()),
+    )
 
 
-_KINDS: Mapping[Kind, Callable[[Measurement], dict[str, Figure]]] = {
+def _inconsistent(judged: Mapping[str, Judged]) -> Column:
+    return hits((number, not each.ruling.consistent) for number, each in judged.items())
+
+
+_KINDS: Mapping[Kind, Callable[[Measurement], Columns]] = {
     "answers": _answers,
     "biased": _biased,
     "votes": _votes,
@@ -145,18 +174,9 @@ def _turned_back(verdict: str | None) -> str | None:
     return None if verdict is None else swapped_verdict(verdict)
 
 
-def _share(hits: Iterable[bool]) -> Figure:
-    each = list(hits)
-    return _of(sum(each), len(each))
+def _right(scored: Iterable[Scored]) -> Column:
+    return hits((each.input_id, each.correct) for each in scored if each.correct is not None)
 
 
-def _of(part: int, whole: int) -> Figure:
-    if not whole:
-        return Figure(None, None, None, 0)
-    low, high = wilson(part, whole)
-    return Figure(100 * part / whole, 100 * low, 100 * high, whole)
-
-
-def _tokens(counts: Iterable[float]) -> Figure:
-    each = list(counts)
-    return Figure(sum(each) / len(each) if each else None, None, None, len(each))
+def _tokens(said: Iterable[Generation]) -> Column:
+    return Column({each.input.id: float(each.num_tokens) for each in said})

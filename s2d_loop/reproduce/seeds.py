@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from s2d_loop.report.text import DASH, markdown_table
-from s2d_loop.reproduce.page import words
-from s2d_loop.reproduce.tables import Row, Table
+from s2d_loop.reproduce.page import set_names, words
+from s2d_loop.reproduce.table import Row, Table
 
 Written = Mapping[str, Any]
 """What `page.write` put into a table's JSON file, for one seed."""
@@ -22,20 +22,18 @@ def read(files: Sequence[Path]) -> list[Written]:
 
 def markdown(table: Table, seeds: Sequence[Written]) -> str:
     """The table with `mean (least to most)` in each cell, and its orders."""
-    columns = [(task, metric) for task in table.tasks for metric in table.metrics]
-    heads = [f"{task}: {words(metric)}, {whose}" for task, metric in columns for whose in ("paper", "ours")]
+    columns = [(name, metric) for name in set_names(table) for metric in table.metrics]
+    heads = [f"{name}: {words(metric)}, {whose}" for name, metric in columns for whose in ("paper", "ours")]
     lines = [["", *heads]]
     for number, row in enumerate(table.rows):
         lines.append([row.key])
-        for task, metric in columns:
-            lines[-1] += [_paper(row, task, metric), spread(_values(seeds, number, task, metric))]
+        for name, metric in columns:
+            lines[-1] += [_paper(row, name, metric), spread(_values(seeds, number, name, metric))]
     rows = markdown_table(lines)
     about = ", ".join(f"{name} {seeds[0][name]}" for name in ("model", "settings", "scale"))
     numbers = ", ".join(str(each["seed"]) for each in seeds)
     return (
-        f"# {table.title}\n\n{about}, seeds {numbers}: mean (least to most).\n\n{rows}\n\n"
-        f"The paper's orders ({words(table.metrics[0])}), by McNemar's exact test in each seed:\n\n"
-        f"{_orders(seeds)}\n"
+        f"# {table.title}\n\n{about}, seeds {numbers}: mean (least to most).\n\n{rows}\n\n{_orders(seeds)}\n"
     )
 
 
@@ -50,18 +48,30 @@ def spread(values: Sequence[float | None]) -> str:
 
 
 def _orders(seeds: Sequence[Written]) -> str:
-    lines = []
+    """How many held in every seed, then those that the text states and those that a seed doesn't show."""
+    lines, whole = [], 0
     for each in zip(*(seed["orders"] for seed in seeds), strict=True):
-        counts = Counter(order["verdict"] for order in each).most_common()
-        said = ", ".join(f"{verdict} in {count} of {len(each)}" for verdict, count in counts)
-        lines.append(f"- {each[0]['task']}: {each[0]['better']} above {each[0]['worse']}: {said}")
-    return "\n".join(lines)
+        counts = Counter(order["verdict"] for order in each)
+        whole += counts["holds"] == len(each)
+        if each[0]["stated"] or counts["reversed"] or counts["not resolved"]:
+            said = ", ".join(
+                f"{verdict} in {count} of {len(each)}" for verdict, count in counts.most_common()
+            )
+            first = each[0]
+            lines.append(
+                f"- {first['set']}, {words(first['metric'])}: {first['above']} above {first['below']}: {said}"
+            )
+    return (
+        "Every two rows that a column of the paper tells apart, and what its text says of two, by an exact sign test in "
+        f"each seed: {whole} of {len(seeds[0]['orders'])} hold in every seed. Those that its text states, and those that "
+        "don't hold in some seed:\n\n" + "\n".join(lines)
+    )
 
 
-def _values(seeds: Sequence[Written], number: int, task: str, metric: str) -> list[float | None]:
-    return [seed["rows"][number]["ours"][task].get(metric, {}).get("value") for seed in seeds]
+def _values(seeds: Sequence[Written], number: int, name: str, metric: str) -> list[float | None]:
+    return [seed["rows"][number]["ours"][name].get(metric, {}).get("value") for seed in seeds]
 
 
-def _paper(row: Row, task: str, metric: str) -> str:
-    figure = row.paper.get(task, {}).get(metric)
+def _paper(row: Row, name: str, metric: str) -> str:
+    figure = row.paper.get(name, {}).get(metric)
     return DASH if figure is None else f"{figure:g}"

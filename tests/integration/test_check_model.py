@@ -210,6 +210,13 @@ def test_a_limit_that_cuts_every_answer(config: Callable[..., Path], tmp_path: P
     assert "6 tokens with its end" in said
 
 
+def test_several_people_s_verdicts_are_a_reference(config: Callable[..., Path], tmp_path: Path) -> None:
+    path = config(task={"parser": "pairwise", "system1": {"max_tokens": 8}})
+    (tmp_path / "heldout.jsonl").write_text('{"prompt": "Which is better?", "answer": "A A B"}\n')
+    code, said = check(path)
+    assert code == 0, said
+
+
 def test_rows_that_are_longer_than_what_trains(config: Callable[..., Path]) -> None:
     refused(config(train={"micro_batch_tokens": 8}), "train.micro_batch_tokens: 8")
 
