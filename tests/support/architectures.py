@@ -19,7 +19,7 @@ STAGES = {name: number % 4 for number, name in enumerate(checkpoints.ALL)}
 # vLLM's build for CPUs serves these.  It reads pictures with torchvision, which nothing else here needs, has no
 # kernel for Mamba ("no attribute 'selective_scan_fwd'") and one for Qwen3-Next's in bfloat16 only, and on the start
 # model of DeepSeek's shape its log-probabilities are 0.2 away from transformers' already.
-SERVED = ("llama", "qwen3", "qwen3_moe", "glm4_moe", "gpt2")
+SERVED = ("llama", "qwen3", "qwen3_moe", "glm4_moe", "gpt2", "gemma3_text")
 PROMPTS = ("Is the coin heads up?", "Take the last letters of each word in ab cd", "No")
 NEW_TOKENS = 16
 

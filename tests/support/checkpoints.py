@@ -213,6 +213,13 @@ def gemma3(path: Path) -> Path:
     return publish(path, model, beside=processor)
 
 
+def gemma3_text(path: Path) -> Path:
+    """Its text alone, as its smallest sizes are published: sliding windows and a shared head, no pictures."""
+    torch.manual_seed(0)
+    layers = {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}
+    return publish(path, hf.Gemma3ForCausalLM(hf.Gemma3TextConfig(**(_TEXT | layers))).eval())
+
+
 def qwen2_5_vl(path: Path) -> Path:
     """Text and pictures with positions in three directions."""
     torch.manual_seed(0)
@@ -253,7 +260,19 @@ def qwen3_next(path: Path) -> Path:
 
 ALL = {
     each.__name__: each
-    for each in (llama, qwen3, qwen3_moe, deepseek_v3, glm4_moe, gpt2, gemma3, qwen2_5_vl, mamba, qwen3_next)
+    for each in (
+        llama,
+        qwen3,
+        qwen3_moe,
+        deepseek_v3,
+        glm4_moe,
+        gpt2,
+        gemma3,
+        gemma3_text,
+        qwen2_5_vl,
+        mamba,
+        qwen3_next,
+    )
 }
 
 
