@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from s2d_loop.commits import path_of
 from s2d_loop.config import Config, TaskConfig
 from s2d_loop.curate.language import check_languages
+from s2d_loop.engine.pretrained import read_config
 from s2d_loop.engine.settings import context_of
 from s2d_loop.errors import BadInputError
 from s2d_loop.evaluate.enough import hopeless, thin
@@ -147,7 +148,7 @@ def check(config: Config, *, hash_weights: bool = True) -> Checked:
 def _rehearse(
     config: Config, model: str, asked: list[Rows], heldout: Mapping[str, list[HeldOut]]
 ) -> Rehearsal:
-    found = json.loads(Path(model, "config.json").read_text())
+    found = read_config(model)
     text = found.get("text_config", found)
     context = config.engine.max_model_len or context_of(model)
     return rehearse(config, model, context, asked, heldout, text.get("vocab_size"))
