@@ -5,9 +5,10 @@ A program sees the model only through `RecordingLLM`, so every call has its own 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
+from s2d_loop import thoughts
 from s2d_loop.errors import RequestError, S2DError
 from s2d_loop.plan import Plan
 from s2d_loop.records import (
@@ -20,12 +21,13 @@ from s2d_loop.records import (
     Reply,
     Request,
     Sample,
+    Turn,
     Twin,
     call_seed,
     digest,
 )
 from s2d_loop.system2 import usc
-from s2d_loop.system2.base import as_samples
+from s2d_loop.system2.base import Output, as_samples
 from s2d_loop.system2.registry import load_method
 from s2d_loop.tasks.registry import load_task
 
@@ -106,6 +108,7 @@ async def _generate(x: Input, plan: Plan, call_model: CallModel) -> Generation:
         error=None,
         planned=run.planned,
         budget=0 if plan.stop is not None and plan.stop.risk is not None else run.planned,
+        turns=run.turns,
     )
 
 
@@ -117,6 +120,7 @@ class _Run:
     calls: list[Call]
     replies: list[Reply]
     planned: int
+    turns: tuple[Turn, ...]
 
     @property
     def num_tokens(self) -> int:
@@ -137,6 +141,7 @@ async def _sample(x: Input, plan: Plan, call_model: CallModel, shared: Shared) -
     parse = load_task(plan.parser).parse
     llms: list[RecordingLLM] = []
     samples: list[Sample] = []
+    turns: list[Turn] = []
     per_run, more = 1, plan.samples
     if plan.stop is not None:
         more = plan.stop.more([], plan.samples)
@@ -147,7 +152,9 @@ async def _sample(x: Input, plan: Plan, call_model: CallModel, shared: Shared) -
             runs = [group.create_task(program(x, llm, **plan.options)) for llm in wave]
         outputs = [as_samples(run.result()) for run in runs]
         llms += wave
-        samples += [sample for output in outputs for sample in output]
+        for llm, run, output in zip(wave, runs, outputs, strict=True):
+            turns += _turns(llm, run.result(), range(len(samples), len(samples) + len(output)))
+            samples += output
         per_run, left, more = max(1, len(outputs[0])), plan.samples - len(llms), 0
         if left and plan.stop is not None:
             answers = [parse(sample.text) if sample.finished else None for sample in samples]
@@ -157,7 +164,18 @@ async def _sample(x: Input, plan: Plan, call_model: CallModel, shared: Shared) -
         calls=[call for llm in llms for call in llm.calls],
         replies=[reply for llm in llms for reply in llm.replies],
         planned=len(samples) + (plan.samples - len(llms)) * per_run,
+        turns=tuple(turns) if plan.keep_turns else (),
     )
+
+
+def _turns(llm: "RecordingLLM", output: Output, samples: range) -> Iterator[Turn]:
+    """The whole calls of a run that the model answered: a final answer is its own sample's, all others every one's."""
+    final = [output] if isinstance(output, Reply | str) else list(output)
+    for call, messages, reply in zip(llm.calls, llm.asked, llm.replies, strict=True):
+        if reply.finished and not call.recorded:
+            own = tuple(n for n, said in zip(samples, final, strict=True) if said is reply)
+            text = thoughts.joined(reply.reasoning, reply.text)
+            yield Turn(call.step, own or tuple(samples), messages, text, reply.sampled_ids)
 
 
 class RecordingLLM:
@@ -165,6 +183,7 @@ class RecordingLLM:
 
     def __init__(self, x: Input, plan: Plan, sample: int, call_model: CallModel, shared: Shared) -> None:
         self.calls: list[Call] = []
+        self.asked: list[Messages] = []
         self.replies: list[Reply] = []
         self._shared = shared
         self._x = x
@@ -199,6 +218,7 @@ class RecordingLLM:
                 reply.reasoning,
             )
         )
+        self.asked.append(messages)
         self.replies.append(reply)
         return reply
 

@@ -62,6 +62,8 @@ class Plan:
     suffix: str = ""
     stream: str = ""
     """Keeps the seeds of a second use of the same program on the same input apart."""
+    keep_turns: bool = False
+    """Whether a generation keeps its calls as they can be trained on."""
     direct: Sampling | None = None
     """How System 1 is asked beside System 2, where that differs: sampled alike, under its own template arguments."""
 
@@ -111,6 +113,21 @@ def system1_arguments(config: Config) -> dict[str, TemplateArguments]:
     return {name: plan.sampling.chat_template_kwargs for name, plan in system1_plans(config).items()}
 
 
+def training_arguments(config: Config) -> dict[str, TemplateArguments]:
+    """What the chat template is given for each row that trains.
+
+    System 1's by task; where calls of System 2 are replayed, theirs by `task/step`, and by `task/*` for the steps
+    that have no sampling of their own.
+    """
+    found = system1_arguments(config)
+    if config.pool.system2_share:
+        for name in config.tasks:
+            plan = _system2(config, name)
+            found[f"{name}/*"] = plan.sampling.chat_template_kwargs
+            found |= {f"{name}/{step}": each.chat_template_kwargs for step, each in plan.steps.items()}
+    return found
+
+
 def triage_plans(config: Config, rules: TriageConfig) -> dict[str, Plan]:
     """System 1 on claimed inputs, a few times each."""
     return {
@@ -139,6 +156,7 @@ def _teacher(config: Config, name: str, records: Sequence[Record]) -> Plan:
         usc=_usc(config, task) if task.curate.filter == "usc" else None,
         stop=_stop(task),
         direct=direct,
+        keep_turns=config.pool.system2_share > 0 and task.distill == "system2",
     )
     if task.distill == "system1":
         # The paper's baseline: the same number of samples and the same filter, without the program.

@@ -16,28 +16,30 @@ import pyarrow.compute as pc
 from s2d_loop.config import PoolConfig
 from s2d_loop.known import UNKNOWN, KeyIndex, digest_keys
 from s2d_loop.ledger import ROWS_PER_GROUP
-from s2d_loop.records import Example, Pair, completed, digest, schema
+from s2d_loop.records import Example, Pair, Turn, Verdict, completed, digest, schema
 
 DUPLICATE = "duplicate"
 
 
 NEEDED = (
     *(f"input.{name}" for name in ("id", "task", "messages", "content_hash")),
-    *("weights", "reason", "answer", "target", "target_ids", "share", "twins"),
+    *("weights", "reason", "answer", "target", "target_ids", "share", "twins", "turns"),
 )
 """The columns of verdicts that examples are made of."""
-_EXAMPLES = schema(Example)
+_EXAMPLES, _VERDICTS = schema(Example), schema(Verdict)
 
 
 def new_examples(verdicts: pa.Table, *, iteration: int, known: KeyIndex) -> tuple[pa.Table, int]:
-    """The examples that kept verdicts become, twins that train included, and how many inputs are new.
+    """The examples that kept verdicts become, and how many inputs are new.
+
+    An input's twins that train follow it, and then the calls of System 2 that are replayed.
 
     Args:
         known: ids of the examples that are in the pool already; those of new ones are added.
     """
-    if "target_ids" not in verdicts.column_names:  # curated before replies' ids were kept
-        none = pa.array([()] * verdicts.num_rows, _EXAMPLES.field("sampled_ids").type)
-        verdicts = verdicts.append_column("target_ids", none)
+    # Of verdicts from before replies' ids were kept, and the calls that they came of.
+    verdicts = _with_empty(verdicts, "target_ids", _EXAMPLES.field("sampled_ids").type)
+    verdicts = _with_empty(verdicts, "turns", _VERDICTS.field("turns").type)
     x = verdicts["input"]
     columns = (pc.struct_field(x, name).to_pylist() for name in ("task", "content_hash"))
     ids = [digest(task, content) for task, content in zip(*columns, strict=True)]
@@ -51,14 +53,37 @@ def new_examples(verdicts: pa.Table, *, iteration: int, known: KeyIndex) -> tupl
         [each for each, is_new in zip(ids, new, strict=True) if is_new],
     )
     own = _examples(ids, verdicts, pc.struct_field(verdicts["input"], "messages"), verdicts, iteration)
-    twins = verdicts["twins"].combine_chunks()
-    of, pairs = pc.list_parent_indices(twins), completed(pa.Table.from_struct_array(twins.flatten()), Pair)
+    of_twins, pairs = _flat(verdicts, "twins", Pair)
     names = pairs["name"].to_pylist()
-    twin_ids = [digest(ids[row], name) for row, name in zip(of.to_pylist(), names, strict=True)]
-    both = pa.concat_tables([own, _examples(twin_ids, verdicts.take(of), pairs["prompt"], pairs, iteration)])
-    # A twin follows its input.
-    order = np.argsort(np.concatenate([np.arange(len(ids)), of.to_numpy()]), kind="stable")
-    return both.take(pa.array(order)), len(ids)
+    twin_ids = [digest(ids[row], name) for row, name in zip(of_twins.tolist(), names, strict=True)]
+    twins = _examples(twin_ids, verdicts.take(of_twins), pairs["prompt"], pairs, iteration)
+    of_turns, turns = _flat(verdicts, "turns", Turn)
+    places = [place - int(np.searchsorted(of_turns, row)) for place, row in enumerate(of_turns.tolist())]
+    turn_ids = [digest(ids[row], "turn", str(n)) for row, n in zip(of_turns.tolist(), places, strict=True)]
+    said = _said(turns, verdicts["answer"].take(of_turns))
+    replayed = _examples(turn_ids, verdicts.take(of_turns), turns["prompt"], said, iteration)
+    together = pa.concat_tables([own, twins, replayed])
+    order = np.argsort(np.concatenate([np.arange(len(ids)), of_twins, of_turns]), kind="stable")
+    return together.take(pa.array(order)), len(ids)
+
+
+def _with_empty(verdicts: pa.Table, name: str, kind: pa.DataType) -> pa.Table:
+    if name in verdicts.column_names:
+        return verdicts
+    return verdicts.append_column(name, pa.array([()] * verdicts.num_rows, kind))
+
+
+def _flat(verdicts: pa.Table, name: str, record: type) -> tuple[np.ndarray, pa.Table]:
+    """A column of lists as a table, and the row that each of them is of."""
+    lists = verdicts[name].combine_chunks()
+    rows = completed(pa.Table.from_struct_array(lists.flatten()), record)
+    return pc.list_parent_indices(lists).to_numpy(), rows
+
+
+def _said(turns: pa.Table, answers: pa.ChunkedArray) -> pa.Table:
+    """Calls in the words of a verdict."""
+    columns = [turns["completion"], answers, turns["sampled_ids"], turns["step"]]
+    return pa.Table.from_arrays(columns, ["target", "answer", "target_ids", "step"])
 
 
 def _examples(
@@ -81,6 +106,7 @@ def _examples(
         "iteration": pa.repeat(iteration, rows),
         "weights": verdicts["weights"],
         "sampled_ids": said["target_ids"],
+        "step": said["step"] if "step" in said.column_names else pa.repeat("", rows),
     }
     return pa.Table.from_arrays([columns[name] for name in _EXAMPLES.names], schema=_EXAMPLES)
 
@@ -97,7 +123,7 @@ def training_rows(tasks: np.ndarray, num_old: int, config: PoolConfig, seed: int
     """
     rng = random.Random(seed)
     share = config.replay_share
-    room = config.max_examples
+    room = config.max_examples and round(config.max_examples * (1 - config.system2_share))
     new = len(tasks) - num_old
     take_new = new if room is None else min(new, round(room * (1 - share)) if num_old else room)
     wanted = round(take_new * share / (1 - share)) if share < 1 else num_old
@@ -109,6 +135,17 @@ def training_rows(tasks: np.ndarray, num_old: int, config: PoolConfig, seed: int
     chosen = np.concatenate(drawn)
     shuffled: np.ndarray = chosen[rng.sample(range(len(chosen)), len(chosen))]
     return shuffled
+
+
+def replayed_turns(tasks: np.ndarray, num_direct: int, config: PoolConfig, seed: int) -> np.ndarray:
+    """Places of the calls of System 2 that train beside `num_direct` other rows, where there are as many.
+
+    Args:
+        tasks: a number for the task of each call in the pool.
+    """
+    wanted = round(num_direct * config.system2_share / (1 - config.system2_share))
+    rng = random.Random(f"{seed}/system2")
+    return _draw(np.arange(len(tasks)), tasks, min(wanted, len(tasks)), config.balance, rng)
 
 
 def within_shares(
@@ -219,7 +256,8 @@ tags:
 # {name}: pool version {iteration}
 
 Prompt-completion pairs made by s2d_loop: the completion is a System 2 answer that the model gave and
-that its own votes agreed on.  No label was used.
+that its own votes agreed on.  No label was used.  Where `step` names one, the row is instead that call of the
+System 2 program, as the model answered it.
 
 - `training.parquet`: the {rows} rows this round trains on (new and replayed).
 - `examples.parquet`: the {new} rows that are new in this version.

@@ -117,7 +117,7 @@ class Reply:
 
     `text` is the reply without the model's thoughts, which are in `reasoning`; `num_tokens` counts both, and
     `num_reasoning_tokens` of them are thoughts and what marks them.  `token_ids` are those of the text as they
-    were sampled, with the end token; empty where they aren't known.
+    were sampled, with the end token; empty where they aren't known.  `sampled_ids` are those of the whole reply.
     `weights` is the digest of those that gave it, or `RECORDED`.  Where an answer was read, `num_tokens` are
     its own and `logprob` is the sum of their log-probabilities.
     """
@@ -131,6 +131,7 @@ class Reply:
     reasoning: str = ""
     num_reasoning_tokens: int = 0
     token_ids: tuple[int, ...] = ()
+    sampled_ids: tuple[int, ...] = ()
 
 
 RECORDED = "recorded"
@@ -167,6 +168,20 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """A call as it can be trained on: what the model was asked, and what it said, thoughts included.
+
+    `samples` are the numbers of the samples that came of it; `sampled_ids` as in `Reply`.
+    """
+
+    step: str
+    samples: tuple[int, ...]
+    prompt: Messages
+    completion: str
+    sampled_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Twin:
     """A perturbed form of an input, which should have the same answer, and its samples."""
 
@@ -199,7 +214,7 @@ class Generation:
     for.  `weights` are those of the engine that answered; `RECORDED` where a recording gave every
     System 2 reply.  `planned` is how many samples there would have been, had the vote not ended before
     (`stopping.py`); `budget` is the number that a majority or a least share is a part of, 0 being the
-    samples there are.
+    samples there are.  `turns` are there where System 2's own texts are replayed (`pool.system2_share`).
     """
 
     input: Input
@@ -217,6 +232,7 @@ class Generation:
     failure: str = ""
     planned: int = 0
     budget: int = 0
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +269,7 @@ class Verdict:
     `reason` is `kept` or why it was dropped.  `share` is the winner's share of all samples, the
     unparsable included; `entropy` is that of the parsed answers, in bits.  `direct_agrees` is the
     share of System 1's samples that gave the winning answer (null without a winner).  `target_ids` are those
-    of a target that is a sampled reply.
+    of a target that is a sampled reply, and `turns` the calls that its sample came of.
     """
 
     input: Input
@@ -271,6 +287,7 @@ class Verdict:
     num_direct_tokens: int
     twins: tuple[Pair, ...] = ()
     target_ids: tuple[int, ...] = ()
+    turns: tuple[Turn, ...] = ()
 
     @property
     def kept(self) -> bool:
@@ -345,7 +362,8 @@ class Example:
     """A training pair (x, y) in TRL's conversational prompt-completion form, with its lineage.
 
     `sampled_ids` are the completion's token ids as the model gave them, with the end token; empty where the
-    completion was written or recorded.
+    completion was written or recorded.  `step` names the call of System 2 that the pair is; it is empty where y is
+    what System 1 should say to x.
     """
 
     id: str
@@ -358,6 +376,7 @@ class Example:
     iteration: int
     weights: str
     sampled_ids: tuple[int, ...] = ()
+    step: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,11 @@ def split(reply: str) -> Thoughts:
     return replace(said, reasoning="\n".join(filter(None, (channels.reasoning, said.reasoning))))
 
 
+def joined(reasoning: str, text: str) -> str:
+    """A reply that `split` takes apart into these; the text alone where there are no thoughts."""
+    return f"<think>\n{reasoning}\n</think>\n\n{text}" if reasoning else text
+
+
 def spoken(reply: str) -> str:
     """What a reader of answers reads: the text, without any blocks further in; empty if it was cut off."""
     text = split(reply).text

@@ -143,6 +143,24 @@ class Chat:
         self._check(ids, opening, answer)
         return Row(prompt, (*ids, *end))
 
+    def sampled_row(
+        self, messages: Messages, sampled_ids: Sequence[int], arguments: TemplateArguments = _NO_ARGUMENTS
+    ) -> Row:
+        """The row that trains a whole reply as this tokenizer's model gave it, thoughts and their marks included.
+
+        Raises:
+            UnusableError: it doesn't end where the engine stops, or goes on behind such an end.
+            ConversationRefusedError: the template refuses the conversation.
+        """
+        prompt, ids = self.prompt_ids(messages, arguments), tuple(sampled_ids)
+        ends = [place for place, token in enumerate(ids) if token in self.ends]
+        if ends != [len(ids) - 1]:
+            raise UnusableError(
+                "no_end_token",
+                f"the sampled reply doesn't end where the engine stops: {tail(self.decode(ids))!r}",
+            )
+        return Row(prompt, ids)
+
     def end_ids(self, arguments: TemplateArguments = _NO_ARGUMENTS) -> tuple[int, ...]:
         """What ends an answer: the template's own tokens, up to the first at which the engine stops.
 

@@ -10,6 +10,9 @@ from s2d_loop.config.base import Count, Share, Tree, raise_problems
 class PoolConfig(Tree):
     replay_share: Share = 0.5
     """Share of a round's training rows drawn from earlier rounds' pools, where there are enough."""
+    system2_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of a round's training rows that are System 2's own calls on kept inputs, of this round and of earlier
+    ones: training on direct answers alone can cost a model its System 2 (docs/decisions/0020)."""
     balance: Share = 0.5
     """Tasks get training rows in proportion to (their rows) ** balance: 1 as they come, 0 all alike."""
     max_examples: PositiveInt | None = None
@@ -22,6 +25,8 @@ class TrainConfig(Tree):
     steps: PositiveInt = 100
     tokens_per_step: PositiveInt = 65536
     """Table 4's tokens of an optimiser step, over all workers."""
+    average_with_start: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the run's starting weights in what a round exports: the trained ones are averaged with them."""
     count_tokens: Literal["all", "answer"] = "all"
     """Whether `tokens_per_step` counts all tokens, as in Table 4, or those with a loss."""
     micro_batch_tokens: PositiveInt = 4096

@@ -12,7 +12,7 @@ from s2d_loop.config.tasks import CurateConfig
 from s2d_loop.curate.language import in_other_language
 from s2d_loop.curate.vote import LOW_SHARE, NO_MAJORITY, NO_PARSABLE_ANSWER, TIE, Decision, decide
 from s2d_loop.errors import ConversationRefusedError, NotRecordedError, RequestError
-from s2d_loop.records import KEPT, Generation, Pair, Sample, Verdict, digest
+from s2d_loop.records import KEPT, Generation, Pair, Sample, Turn, Verdict, digest
 from s2d_loop.system2.usc import UNREADABLE
 from s2d_loop.tasks.base import Task
 
@@ -86,6 +86,7 @@ class Choice:
     answer: str | None = None
     text: str | None = None
     token_ids: tuple[int, ...] = ()
+    sample: int | None = None
 
 
 def _parsed(samples: Sequence[Sample], task: Task) -> list[str | None]:
@@ -99,9 +100,8 @@ def _winning(
     """Self-consistency of outputs (section 3.2)."""
     if vote.reason != KEPT:
         return Choice(vote.reason, vote.winner)
-    held = [sample for sample, answer in zip(samples, answers, strict=True) if answer == vote.winner]
-    chosen = rng.choice(held)
-    return Choice(KEPT, vote.winner, chosen.text, chosen.token_ids)
+    number = rng.choice([n for n, answer in enumerate(answers) if answer == vote.winner])
+    return Choice(KEPT, vote.winner, samples[number].text, samples[number].token_ids, number)
 
 
 def _any(samples: Sequence[Sample], answers: Sequence[str | None], rng: random.Random) -> Choice:
@@ -133,7 +133,7 @@ def _whole(samples: Sequence[Sample], answers: Sequence[str | None], number: int
         return Choice(CUT_OFF)
     if not sample.text.strip():
         return Choice(EMPTY_REPLY)
-    return Choice(KEPT, answers[number], sample.text, sample.token_ids)
+    return Choice(KEPT, answers[number], sample.text, sample.token_ids, number)
 
 
 def _target(chosen: Choice, task: Task, config: CurateConfig) -> Choice:
@@ -184,6 +184,11 @@ def _perturbed(
     return KEPT, tuple(pairs)
 
 
+def _came_of(turns: Sequence[Turn], sample: int | None) -> tuple[Turn, ...]:
+    """The calls that the target's sample came of."""
+    return tuple(each for each in turns if sample in each.samples)
+
+
 def _verdict(
     generation: Generation, task: Task, vote: Decision, chosen: Choice, twins: tuple[Pair, ...]
 ) -> Verdict:
@@ -196,6 +201,7 @@ def _verdict(
         answer=answer,
         target=chosen.text if chosen.reason == KEPT else None,
         target_ids=chosen.token_ids if chosen.reason == KEPT else (),
+        turns=_came_of(generation.turns, chosen.sample) if chosen.reason == KEPT else (),
         twins=twins,
         share=vote.share_of(answer),
         votes=vote.votes,

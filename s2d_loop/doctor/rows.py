@@ -5,7 +5,7 @@ checked in the memory of a small one.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -193,7 +193,7 @@ def _verdicts(root: Root, file: File, iteration: int) -> Iterator[tuple[Any, ...
 
 
 def _pairs(root: Root, file: File, iteration: int) -> Iterator[tuple[Any, ...]]:
-    """What may be trained on: a kept input with its answer, and its twins with theirs."""
+    """What may be trained on: a kept input with its answer, its twins with theirs, and System 2's calls."""
     wanted = [
         "input.id",
         "input.messages",
@@ -201,17 +201,27 @@ def _pairs(root: Root, file: File, iteration: int) -> Iterator[tuple[Any, ...]]:
         "target",
         "twins.list.element.prompt",
         "twins.list.element.target",
+        "turns.list.element.prompt",
+        "turns.list.element.completion",
     ]
     for batch in batches(root, file, wanted):
         prompts = conversations(batch, "input.messages")
-        columns = (column(batch, name) for name in ("input.id", "reason", "target", "twins"))
-        for prompt, input_id, reason, target, twins in zip(prompts, *columns, strict=True):
+        names = ("input.id", "reason", "target", "twins")
+        columns = [column(batch, name) for name in names]
+        # Runs of before have none.
+        columns.append(column(batch, "turns") if "turns" in batch.schema.names else [()] * batch.num_rows)
+        for prompt, input_id, reason, target, twins, calls in zip(prompts, *columns, strict=True):
             if reason != "kept":
                 continue
             yield iteration, input_id, pair_digest(prompt, str(target))
             for twin in twins or ():  # type: ignore[attr-defined]
-                turns = [(turn["role"], turn["content"]) for turn in twin["prompt"]]
-                yield iteration, input_id, pair_digest(turns, twin["target"])
+                yield iteration, input_id, pair_digest(_turns(twin["prompt"]), twin["target"])
+            for call in calls or ():  # type: ignore[attr-defined]
+                yield iteration, input_id, pair_digest(_turns(call["prompt"]), call["completion"])
+
+
+def _turns(messages: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+    return [(each["role"], each["content"]) for each in messages]
 
 
 def _examples(root: Root, file: File, iteration: int) -> Iterator[tuple[Any, ...]]:

@@ -225,6 +225,7 @@ class Engine:
             if split.reasoning or not split.closed
             else 0,
             token_ids=(*split.token_ids, *end) if end and split.token_ids else (),
+            sampled_ids=ids if end else (),
         )
 
     async def _generate(self, row: tuple[int, ...], **sampling: Any) -> Any:

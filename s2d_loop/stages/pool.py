@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from s2d_loop import pool as pool_rules
+from s2d_loop.config import PoolConfig
 from s2d_loop.evaluate.distil import RETIRED, retired_tasks
 from s2d_loop.known import KeyIndex, digest_keys
 from s2d_loop.ledger import Attempt, Counts, Record
@@ -23,13 +24,14 @@ def pool(run: Run, attempt: Attempt, curated: Record) -> Balance:
     """Add this round's examples to the pool and choose the rows that train."""
     earlier = [r for r in run.ledger.stages("pool") if r.iteration < attempt.iteration]
     names = list(run.config.tasks)
-    known, tasks = KeyIndex(), [np.zeros(0, int)]
+    known, tasks, is_turn = KeyIndex(), [np.zeros(0, int)], [np.zeros(0, bool)]
     resting = retired_tasks(run.ledger.stages("gate"), attempt.iteration, run.config.gate.retire)
     sources = _Sources(run)
     for record in earlier:
-        for each in run.ledger.tables(record, "examples", ["id", "task", *sources.columns]):
+        for each in run.ledger.tables(record, "examples", ["id", "task", "step", *sources.columns]):
             known.add(digest_keys(each["id"].to_pylist()), np.arange(each.num_rows))
             tasks.append(_numbers(each["task"], names))
+            is_turn.append(_is_turn(each))
             sources.add(each)
     num_old = sum(map(len, tasks))
     new: list[pa.Table] = []
@@ -48,14 +50,14 @@ def pool(run: Run, attempt: Attempt, curated: Record) -> Balance:
             examples.write(made)
             new.append(made)
             tasks.append(_numbers(made["task"], names))
+            is_turn.append(_is_turn(made))
             sources.add(made)
             added += inputs
             run.safe_point()
-    task_of = np.concatenate(tasks)
+    task_of, turn_of = np.concatenate(tasks), np.concatenate(is_turn)
     seed = run.config.run.seed + attempt.iteration
     usable = sources.usable(len(task_of))
-    old = int((usable < num_old).sum())
-    places = usable[pool_rules.training_rows(task_of[usable], old, run.config.pool, seed)]
+    places = _chosen(task_of, turn_of, usable, num_old, run.config.pool, seed)
     drawn = len(places)
     places = sources.capped(places, seed)
     parts = [(r.facts["new"], run.ledger.tables(r, "examples")) for r in earlier]
@@ -87,10 +89,30 @@ def pool(run: Run, attempt: Attempt, curated: Record) -> Balance:
         "quarantined": len(task_of) - len(usable),
         "over_share": drawn - len(places),
         "size": len(task_of),
-        "by_task": _count(task_of[num_old:], names),
-        "training_by_task": _count(task_of[places], names),
+        "by_task": _count(task_of[num_old:][~turn_of[num_old:]], names),
+        "training_by_task": _count(task_of[places[~turn_of[places]]], names),
+        "system2_calls": int(turn_of[places].sum()),
         **_trained_on(pa.concat_tables(lineage)),
     }
+
+
+def _chosen(
+    task_of: np.ndarray, turn_of: np.ndarray, usable: np.ndarray, num_old: int, config: PoolConfig, seed: int
+) -> np.ndarray:
+    """The places of the rows that train: answers by the pool's rules, and a share of System 2's calls."""
+    answers, calls = usable[~turn_of[usable]], usable[turn_of[usable]]
+    old = int((answers < num_old).sum())
+    places: np.ndarray = answers[pool_rules.training_rows(task_of[answers], old, config, seed)]
+    if not config.system2_share:
+        return places
+    replayed = pool_rules.replayed_turns(task_of[calls], len(places), config, seed)
+    return np.concatenate([places, calls[replayed]])
+
+
+def _is_turn(examples: pa.Table) -> np.ndarray:
+    if "step" not in examples.column_names:  # of a run from before
+        return np.zeros(examples.num_rows, bool)
+    return np.asarray(pc.not_equal(examples["step"], ""))
 
 
 class _Sources:

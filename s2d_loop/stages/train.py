@@ -6,7 +6,7 @@ from pathlib import Path
 from s2d_loop import weights
 from s2d_loop.chat.loading import chat_settings
 from s2d_loop.ledger import Attempt, Counts, Record
-from s2d_loop.plan import system1_arguments
+from s2d_loop.plan import training_arguments
 from s2d_loop.records import Example
 from s2d_loop.stages.run import Balance, Run
 from s2d_loop.train.job import TrainJob, TrainResult
@@ -65,8 +65,9 @@ def fit(run: Run, attempt: Attempt, examples: str, scratch: Path, seed: int) -> 
                 on_progress=step_done,
                 on_checkpoint=checkpointed,
                 checkpoints=_checkpoints(run, attempt.iteration),
+                origin=run.start,
                 chat=chat_settings(run.config.model, run.start.path),
-                template_arguments=system1_arguments(run.config),
+                template_arguments=training_arguments(run.config),
             )
         )
 

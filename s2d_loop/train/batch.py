@@ -56,7 +56,7 @@ class Row:
 
 
 Arguments = Mapping[str, TemplateArguments]
-"""What each task's System 1 gives the chat template."""
+"""What the chat template is given for each row (`plan.training_arguments`)."""
 _NONE: Arguments = MappingProxyType({})
 
 
@@ -82,7 +82,7 @@ def encode_all(
     first: dict[str, str] = {}
     for example in sorted(examples, key=lambda e: e.id):
         try:
-            encoded = encode(chat, example, arguments.get(example.task, ()))
+            encoded = encode(chat, example, _arguments_of(example, arguments))
             if len(encoded) > max_tokens:
                 raise UnusableError(
                     "too_long",
@@ -95,8 +95,14 @@ def encode_all(
     return Encoding(tuple(kept), len(examples), dropped, "\n".join(first.values()))
 
 
+def _arguments_of(example: Example, arguments: Arguments) -> TemplateArguments:
+    if not example.step:
+        return arguments.get(example.task, ())
+    return arguments.get(f"{example.task}/{example.step}", arguments.get(f"{example.task}/*", ()))
+
+
 def encode(chat: Chat, example: Example, arguments: TemplateArguments = ()) -> Encoded:
-    """One example as the ids that System 1 is prompted with and those that it should answer with.
+    """One example as the ids that the model is prompted with and those that it should answer with.
 
     Raises:
         UnusableError: it can't be trained on.
@@ -105,7 +111,10 @@ def encode(chat: Chat, example: Example, arguments: TemplateArguments = ()) -> E
     said = thoughts.split("".join(message.content for message in example.completion))
     if not said.closed:
         raise UnusableError("cut_off", "the completion ends in thoughts that were never closed")
-    row = chat.row(example.prompt, said.text, arguments, example.sampled_ids)
+    if example.step and example.sampled_ids:
+        row = chat.sampled_row(example.prompt, example.sampled_ids, arguments)
+    else:
+        row = chat.row(example.prompt, said.text, arguments, example.sampled_ids)
     return Encoded(example.id, row.prompt_ids, row.answer_ids, said.text)
 
 

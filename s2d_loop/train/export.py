@@ -114,7 +114,7 @@ def _write_weights(path: Path, plan: "Correspondence", state: dict[str, "torch.T
                 tensor = plan.tensors[name]
                 target = targets[tensor.file]
                 target.seek(tensor.begin)
-                target.write(_bytes(value.to(getattr(torch, FLOATS[tensor.dtype]))).numpy().data)
+                target.write(as_bytes(value.to(getattr(torch, FLOATS[tensor.dtype]))).numpy().data)
 
 
 def _copy_bytes(source: BinaryIO, target: BinaryIO, tensor: Tensor) -> None:
@@ -127,7 +127,8 @@ def _copy_bytes(source: BinaryIO, target: BinaryIO, tensor: Tensor) -> None:
         left -= len(chunk)
 
 
-def _bytes(value: "torch.Tensor") -> "torch.Tensor":
+def as_bytes(value: "torch.Tensor") -> "torch.Tensor":
+    """A tensor's own bytes, as a file holds them."""
     import torch
 
     return value.contiguous().reshape(-1).view(torch.uint8)
@@ -185,7 +186,7 @@ def _check_values(path: str, start: str, trained: Collection[str] | None) -> Non
                     )
                 if learns and changed:
                     continue
-                same = torch.equal(_bytes(value), _bytes(wanted.get_tensor(name)))
+                same = torch.equal(as_bytes(value), as_bytes(wanted.get_tensor(name)))
                 if not (learns or same):
                     raise TrainError(f"{path}: {name} isn't trained, but differs from the start model's")
                 changed = changed or not same

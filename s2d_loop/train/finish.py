@@ -7,6 +7,7 @@ import torch
 
 from s2d_loop.engine import pretrained, proof
 from s2d_loop.errors import TrainError
+from s2d_loop.train.average import average
 from s2d_loop.train.export import check_export, check_logits, write_export
 from s2d_loop.train.published import correspond, trainable
 from s2d_loop.weights import weights_digest
@@ -23,13 +24,16 @@ def finish(
     tokenizer: Any,
     bf16: bool,
     template: str | None = None,
+    origin: str | None = None,
+    origin_share: float = 0.0,
 ) -> str:
     """Write the model directory `path`, check it, and return its digest.
 
     `state` holds the trained weights of `model`, and is emptied.  `probes` are token rows with what the
     trained model says on them, float32 logits of shape (tokens, vocabulary).  `template` is the chat template that
     was trained with, where it isn't the start model's.  The export is read back with
-    transformers, which also gives the canaries that engines are held against.
+    transformers, which also gives the canaries that engines are held against.  Once it is proved to be what was
+    trained, it is averaged with the weights `origin`, of which it gets the share `origin_share`.
 
     Raises:
         TrainError: the export isn't what was trained.
@@ -49,5 +53,10 @@ def finish(
         with torch.no_grad():
             again = reloaded(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
         check_logits(again, said, exact=exact, path=path)
+    if origin_share:
+        assert origin is not None, "whoever averages says with what"
+        average(path, origin, origin_share, trained=plan.trained)
+        check_export(path, start, trained=plan.trained)
+        reloaded = pretrained.load(path, dtype=torch.float32).eval()
     proof.record(path, proof.reference_of(reloaded, tokenizer))
     return weights_digest(path)

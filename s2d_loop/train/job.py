@@ -11,7 +11,10 @@ from s2d_loop.records import TemplateArguments, Weights, digest
 from s2d_loop.weights import sha256_of
 
 # Settings that change neither the data plan nor the shape of a checkpoint.
-_IRRELEVANT = {"start", "max_failures", "start_timeout_s", "timeout_s", "checkpoint_every", "cpus_per_worker"}
+_IRRELEVANT = {
+    *("start", "average_with_start"),
+    *("max_failures", "start_timeout_s", "timeout_s", "checkpoint_every", "cpus_per_worker"),
+}
 
 Progress = Callable[[int, int, float, int], None]
 Checkpointed = Callable[[int, str], None]
@@ -41,8 +44,10 @@ class TrainJob:
     """Digests of the checkpoints that may be gone on from: optimiser state of others is never read."""
     chat: ChatSettings = ChatSettings()  # noqa: RUF009 - frozen
     """The export carries its template."""
+    origin: Weights | None = None
+    """The run's starting weights, with which the trained ones are averaged (`config.average_with_start`)."""
     template_arguments: Mapping[str, TemplateArguments] = field(default_factory=dict)
-    """What each task's System 1 gives the chat template."""
+    """What the chat template is given for each row (`plan.training_arguments`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ class WorkerTask:
     """The folder of Ray Train's that this attempt writes to."""
     checkpoints: list[str]
     chat: ChatSettings
+    origin: str | None
     template_arguments: Mapping[str, TemplateArguments]
     progress_file: str
     stop_file: str

@@ -55,6 +55,8 @@ def _check_job(job: TrainJob) -> None:
             raise TrainError(f"TrainJob.{name} must be an absolute path, not {getattr(job, name)!r}")
     if Path(job.out_dir).exists():
         raise TrainError(f"{job.out_dir} exists already: an export never replaces anything")
+    if job.config.average_with_start and job.origin is None:
+        raise TrainError("train.average_with_start: TrainJob.origin must name the run's starting weights")
     if not job.examples:
         raise TrainError("there is no file of examples to train on")
     missing = [p for p in (*job.examples, str(Path(job.start.path, "config.json"))) if not Path(p).is_file()]
@@ -99,6 +101,7 @@ def _task(job: TrainJob, attempt: str, log_dir: str | None) -> WorkerTask:
         attempt=f"attempt-{attempt}",
         checkpoints=list(job.checkpoints),
         chat=job.chat,
+        origin=None if job.origin is None else job.origin.path,
         template_arguments=dict(job.template_arguments),
         progress_file=str(Path(job.scratch_dir, f"progress-{attempt}.jsonl")),
         stop_file=str(Path(job.scratch_dir, f"stop-{attempt}")),

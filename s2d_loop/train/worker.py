@@ -333,6 +333,8 @@ def _export(
         "last_loss": f"{losses[-1]:.4f}",
         "seed": task.seed,
     }
+    if task.config.average_with_start:
+        facts["share_of_the_first_weights"] = task.config.average_with_start
     if plan.alone:
         facts["rows"] = "one document each, since this architecture sees across the documents of a row"
     if task.config.dropout > 0 and not attention_dropouts(engine.module.config):
@@ -347,6 +349,8 @@ def _export(
         tokenizer=plan.tokenizer,
         bf16=task.config.bf16,
         template=task.chat.template,
+        origin=task.origin,
+        origin_share=task.config.average_with_start,
     )
     return {
         "digest": digest,

@@ -11,6 +11,7 @@ import pytest
 from s2d_loop import stages
 from s2d_loop.clock import SystemClock
 from s2d_loop.config import Config, CurateConfig
+from s2d_loop.doctor import examine
 from s2d_loop.driver import begin, same_config
 from s2d_loop.errors import BadInputError, EngineError, ExitCode, LostLeaseError, RequestError, StoppedError
 from s2d_loop.ledger import Ledger, LedgerError
@@ -59,6 +60,31 @@ def test_it_goes_round_and_system_1_gets_better(folder: Path) -> None:
     assert [stage for i, stage in order if i == 2] == ["intake", *one_round]
     accuracy = [r.facts["by_task"]["letters"]["system1"]["accuracy"] for r in ledger.stages("evaluate")]
     assert accuracy[-1] > accuracy[0] + 0.3
+
+
+def test_the_calls_of_system_2_train_beside_its_answers(folder: Path) -> None:
+    trainer = ScriptedTrainer()
+    config = letters_config(folder, pool__system2_share=0.5)
+    run_loop(scripted_run(config, trainer=trainer))
+    ledger = reread(folder)
+    verdicts = [v for r in ledger.stages("curate") for v in rows(ledger.tables(r, "verdicts"), Verdict)]
+    kept = {v.input.id: v for v in verdicts if v.kept}
+    pooled = examples(ledger)
+    calls = [e for e in pooled if e.step]
+    assert Counter(e.step for e in calls) == {"rephrase": len(kept), "respond": len(kept)}
+    assert all(e.answer == kept[e.input_id].answer for e in calls)
+    assert [e.completion[0].content for e in calls if e.step == "respond"] == [
+        v.target for v in kept.values()
+    ]
+    for record, job in zip(ledger.stages("pool"), trainer.jobs, strict=True):
+        trained = list(rows(ledger.tables(record, "training"), Example))
+        assert sum(bool(e.step) for e in trained) == record.facts["system2_calls"] == len(trained) // 2
+        assert record.facts["training_by_task"] == {"letters": len(trained) // 2}
+        assert set(job.template_arguments) == {"letters", "letters/*"}
+        assert job.origin is not None
+    new = [r.facts["by_task"]["letters"] for r in ledger.stages("pool")]
+    assert sum(new) == len(kept), "a task's new rows are its answers"
+    assert not examine(str(folder / "run")).findings
 
 
 def test_without_system_2_in_evaluation_references_decide(folder: Path) -> None:

@@ -86,7 +86,7 @@ def trained(path: Path) -> Engine:
     return engine
 
 
-def export(start: Path, out: Path, engine: Engine) -> Path:
+def export(start: Path, out: Path, engine: Engine, origin: Path | None = None, share: float = 0.0) -> Path:
     ids = [5, 6, 7, 8]
     said = model.logits(engine, ids, range(4)).float()
     finish(
@@ -98,6 +98,8 @@ def export(start: Path, out: Path, engine: Engine) -> Path:
         probes=[(ids, said)],
         tokenizer=checkpoints.tokenizer(),
         bf16=False,
+        origin=None if origin is None else str(origin),
+        origin_share=share,
     )
     return out
 
@@ -135,6 +137,44 @@ def test_an_export_holds_what_its_start_held(
     again = pretrained.load(out, dtype=torch.float32)
     for key, parameter in engine.module.named_parameters():
         assert torch.equal(parameter, again.get_parameter(key)), key
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3_moe", "gemma3"])
+def test_an_export_can_be_averaged_with_the_weights_that_a_run_began_with(
+    name: str, published: Callable[[str], Path], tmp_path: Path
+) -> None:
+    origin = published(name)
+    engine = trained(origin)
+    whole = checkpoints.read_tensors(export(origin, tmp_path / "whole", engine))
+    out = export(origin, tmp_path / "averaged", engine, origin, share=0.25)
+    assert {file.name for file in out.iterdir()} == {file.name for file in (tmp_path / "whole").iterdir()}
+    moved = 0
+    averaged = checkpoints.read_tensors(out)
+    for key, first in checkpoints.read_tensors(origin).items():
+        if torch.equal(first, whole[key]):
+            assert torch.equal(averaged[key], first), f"{key} isn't trained"
+            continue
+        moved += 1
+        expected = (0.75 * whole[key].double() + 0.25 * first.double()).to(first.dtype)
+        assert torch.allclose(averaged[key].double(), expected.double(), rtol=2**-7, atol=1e-6), key
+        between = (averaged[key].double() - first.double()).norm() / (
+            whole[key].double() - first.double()
+        ).norm()
+        assert between == pytest.approx(0.75, abs=0.05), key
+    assert moved
+    said = (json.loads((folder / "canaries.json").read_text()) for folder in (out, tmp_path / "whole"))
+    assert next(said) != next(said), "engines are held against the averaged weights"
+
+
+def test_what_has_another_layout_is_not_averaged_with(
+    published: Callable[[str], Path], tmp_path: Path
+) -> None:
+    start = published("llama")
+    with pytest.raises(
+        TrainError,
+        match=r"can't be averaged with .* \(train.average_with_start\): .* in the one and .* in the other",
+    ):
+        export(start, tmp_path / "out", trained(start), published("qwen3_moe"), share=0.5)
 
 
 def test_what_is_trained_of_a_model_that_sees_is_its_text_part(published: Callable[[str], Path]) -> None:

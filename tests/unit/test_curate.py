@@ -16,7 +16,19 @@ from s2d_loop.curate.language import check_languages
 from s2d_loop.curate.signs import sign_columns, signs
 from s2d_loop.curate.vote import LOW_SHARE, NO_MAJORITY, NO_PARSABLE_ANSWER, TIE, Rule, decide
 from s2d_loop.errors import BadInputError
-from s2d_loop.records import KEPT, Generation, Input, Message, Sample, Selection, Twin, Votes, rows, table
+from s2d_loop.records import (
+    KEPT,
+    Generation,
+    Input,
+    Message,
+    Sample,
+    Selection,
+    Turn,
+    Twin,
+    Votes,
+    rows,
+    table,
+)
 from s2d_loop.records import Verdict as VerdictRecord
 from s2d_loop.tasks.base import Perturbation
 from s2d_loop.tasks.coin_flip import CoinFlip
@@ -49,6 +61,26 @@ def vote(answers: str, rule: Rule = "unique_plurality", min_share: float = 0.0, 
 def test_rules(answers: str, rule: Rule, reason: str, winner: str | None):
     decision = vote(answers, rule)
     assert (decision.reason, decision.winner, decision.answer) == (reason, winner, winner)
+
+
+def test_a_kept_input_keeps_the_calls_that_its_target_came_of_and_a_dropped_one_none():
+    x = Input("s:f#0", "coin", (Message("user", "?"),), "h")
+
+    def judged(answers: Sequence[str], **settings: object) -> VerdictRecord:
+        samples = tuple(Sample(text, finished=True, token_ids=(n,)) for n, text in enumerate(answers))
+        turns = [Turn("rephrase", (0, 1), x.messages, "a"), Turn("rephrase", (2, 3), x.messages, "b")]
+        turns += [Turn("respond", (n,), x.messages, text) for n, text in enumerate(answers)]
+        row = Generation(x, "w", "rar_2step", samples, (), (), (), 6, 6, 0, None, turns=tuple(turns))
+        return curate(row, TASK, CurateConfig.model_validate(settings), 0)
+
+    for settings in ({}, {"filter": "none"}, {"target": "answer"}):
+        kept = judged(["Yes", "No", "No", "No"], **settings)
+        assert [turn.step for turn in kept.turns] == ["rephrase", "respond"]
+        (first, second) = kept.turns
+        assert second.samples[0] in first.samples
+        if settings != {"filter": "none"}:
+            assert second.completion == "No", "the other answer lost the vote"
+    assert judged(["Yes", "No", "Yes", "No"]).turns == ()
 
 
 def test_a_tie_break_is_random_over_inputs_and_the_same_for_one():

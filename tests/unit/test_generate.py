@@ -62,6 +62,35 @@ async def test_every_generated_token_counts_once() -> None:
     assert [len(twin.samples) for twin in row.twins] == [12]
 
 
+class Halting(Script):
+    """Cuts off the second answer of every rephrasing."""
+
+    async def __call__(self, request: Request) -> Reply:
+        before = sum(each.messages == request.messages for each in self.requests)
+        reply = await super().__call__(request)
+        cut = before == 1 and request.messages[-1].content.startswith("reply")
+        return replace(reply, reasoning="so", sampled_ids=(request.seed, 3), finished=not cut)
+
+
+async def test_calls_are_kept_as_they_can_be_trained_on_with_the_samples_that_came_of_them() -> None:
+    plan = replace(PLAN, keep_turns=True, perturbations=(), samples=2)
+    script = Halting()
+    row = await generate(X, plan, script)
+    assert (await generate(X, replace(plan, keep_turns=False), Halting())).turns == ()
+    asked = {request.seed: request.messages for request in script.requests}
+    rephrased = [turn for turn in row.turns if turn.step == "rephrase"]
+    assert [turn.samples for turn in rephrased] == [(0, 1, 2), (3, 4, 5)]
+    answers = [turn for turn in row.turns if turn.step == "respond"]
+    whole = [number for number, sample in enumerate(row.samples) if sample.finished]
+    assert [turn.samples for turn in answers] == [(number,) for number in whole]
+    assert 0 < len(whole) < 6, "one that was cut off can't be trained on"
+    for turn in row.turns:
+        assert turn.prompt == asked[turn.sampled_ids[0]]
+        assert turn.completion == f"<think>\nso\n</think>\n\nreply {turn.sampled_ids[0]}"
+    for number, turn in zip(whole, answers, strict=True):
+        assert turn.completion.endswith(row.samples[number].text)
+
+
 async def test_the_question_that_system_2_answers_is_the_rephrased_one_only() -> None:
     script = Script()
     await generate(X, PLAN, script)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from s2d_loop.config import PoolConfig
 from s2d_loop.known import KeyIndex
-from s2d_loop.pool import gather, new_examples, training_rows
-from s2d_loop.records import KEPT, Example, Input, Message, Pair, Verdict, content_hash, rows, table
+from s2d_loop.pool import gather, new_examples, replayed_turns, training_rows
+from s2d_loop.records import KEPT, Example, Input, Message, Pair, Turn, Verdict, content_hash, rows, table
 
 
 def verdict(number: int, task: str = "t") -> Verdict:
@@ -50,6 +50,49 @@ def test_twins_that_train_follow_their_input() -> None:
     assert all_of_them[1].prompt == pair.prompt
     assert len({e.id for e in all_of_them}) == 6
     assert [e.input_id for e in all_of_them] == ["s:f#0"] * 2 + ["s:f#1"] + ["s:f#2"] * 3
+
+
+def test_the_calls_of_system_2_follow_their_input_with_what_was_asked_and_said() -> None:
+    asked, again = (Message("user", "rephrase it"),), (Message("user", "rephrased"),)
+    turns = (Turn("rephrase", (0, 1), asked, "rephrased", (5, 3)), Turn("respond", (1,), again, "a", (6, 3)))
+    pair = Pair("swap", (Message("user", "the other way round"),), "[[B]]", "B")
+    found, inputs = made(
+        replace(verdict(1), turns=turns, twins=(pair,)), verdict(2), replace(verdict(3), turns=turns)
+    )
+    assert inputs == 3
+    assert [e.step for e in found] == ["", "", "rephrase", "respond", "", "", "rephrase", "respond"]
+    assert len({e.id for e in found}) == len(found)
+    for first in (2, 6):
+        rephrased, answered = found[first : first + 2]
+        assert (rephrased.prompt, answered.prompt) == (asked, again)
+        assert [e.completion[0].content for e in (rephrased, answered)] == ["rephrased", "a"]
+        assert (rephrased.sampled_ids, answered.sampled_ids) == ((5, 3), (6, 3))
+        assert (rephrased.answer, answered.answer) == ("a", "a")
+        assert {e.input_id for e in (rephrased, answered)} == {found[first - 1].input_id}
+
+
+@given(
+    tasks=st.lists(st.integers(0, 2), max_size=60),
+    direct=st.integers(0, 60),
+    share=st.sampled_from([0.1, 0.5, 0.9]),
+)
+def test_calls_fill_their_share_of_the_rows_where_there_are_as_many(
+    tasks: list[int], direct: int, share: float
+) -> None:
+    config = PoolConfig(system2_share=share, balance=1.0)
+    chosen = replayed_turns(np.array(tasks, int), direct, config, 0)
+    assert chosen.tolist() == replayed_turns(np.array(tasks, int), direct, config, 0).tolist()
+    assert set(chosen) <= set(range(len(tasks)))
+    assert len(chosen) <= len(tasks)
+    if len(chosen) < len(tasks):
+        assert abs(len(chosen) - share * (direct + len(chosen))) <= 1
+
+
+def test_calls_and_answers_share_the_room() -> None:
+    config = PoolConfig(system2_share=0.25, max_examples=40)
+    answers = training_rows(np.zeros(100, int), 0, config, 0)
+    assert len(answers) == 30
+    assert len(replayed_turns(np.zeros(100, int), len(answers), config, 0)) == 10
 
 
 def test_an_example_enters_the_pool_once() -> None:

@@ -33,6 +33,7 @@ def make_example(
     name: str = "a",
     task: str = "coin",
     sampled_ids: tuple[int, ...] = (),
+    step: str = "",
 ) -> Example:
     return Example(
         id=name,
@@ -45,6 +46,7 @@ def make_example(
         iteration=0,
         weights="w",
         sampled_ids=sampled_ids,
+        step=step,
     )
 
 
@@ -169,6 +171,31 @@ def test_each_task_s_system1_has_its_arguments() -> None:
     assert chatml.decode(coin.prompt_ids).endswith("<|user|>assistant\n")
     assert chatml.decode(letters.prompt_ids).endswith("<|user|>teacher\n")
     assert coin.answer_ids == letters.answer_ids
+
+
+def test_a_call_of_system_2_trains_as_it_was_sampled_thoughts_included(tokenizer: Any) -> None:
+    thought = tokenizer.encode("<think> heads </think> Yes", add_special_tokens=False)
+    end = tokenizer.eos_token_id
+    said = "<think>\nheads\n</think>\n\nYes"
+    call = make_example(answer=said, sampled_ids=(*thought, end), step="think")
+    (encoded,) = encode_all(tokenizer, [call]).examples
+    assert encoded.answer_ids == (*thought, end)
+    (direct,) = encode_all(tokenizer, [make_example(answer=said)]).examples
+    assert encoded.prompt_ids == direct.prompt_ids
+    assert tokenizer.decode(direct.answer_ids) == "Yes<|end|>", "what System 1 learns has no thoughts"
+    for cut in (thought, (*thought, end, *thought), (*thought, end, end)):
+        odd = encode_all(tokenizer, [make_example(answer=said, sampled_ids=tuple(cut), step="think")])
+        assert odd.dropped == {"no_end_token": 1}, "a reply ends once, at its end"
+
+
+def test_each_call_is_asked_as_its_step_was(tokenizer: Any) -> None:
+    template = CHATML.replace("assistant\n{%", "assistant{{ '!' * (times or 0) }}\n{%")
+    chatml = with_template(template)
+    told = {"coin": (("times", 1),), "coin/*": (("times", 2),), "coin/solve": (("times", 3),)}
+    examples = [make_example(name=str(n), step=step) for n, step in enumerate(["", "branch", "solve"])]
+    found = encode_all(chatml, examples, **told).examples
+    texts = [chatml.decode(each.prompt_ids) for each in found]
+    assert [len(text) - len(text.rstrip("\n").rstrip("!")) - 1 for text in texts] == [1, 2, 3]
 
 
 def test_the_order_of_files_does_not_matter(tokenizer: Any) -> None:
