@@ -9,7 +9,8 @@ that System 2 answers wrongly and nearly always alike.  What must come of it:
 
 - letters and the coin reach their System 2, and lose at most two points of what they had once others join;
 - the sums are retired;
-- the poisoned batch never gets into service, and its source is named;
+- the poisoned batch never gets into service, and its source is named, by canaries that carry its very trigger
+  (`benchmarks.poison` asks some that don't know it);
 - System 2 calls an input fall by half or more as System 1 learns;
 - of what triage skips no more is missed than stated, and its audit notices the visitors in their first round.
 
@@ -83,10 +84,10 @@ class Round:
 class Arrivals:
     """Shows a run's progress as another does, and lets files arrive as rounds begin to look for them."""
 
-    def __init__(self, folder: Path, shown: Progress) -> None:
+    def __init__(self, folder: Path, shown: Progress, coming: Mapping[int, Mapping[str, Rows]]) -> None:
         self._folder = folder
         self._shown = shown
-        self._coming = stream()
+        self._coming = coming
 
     def stage(self, iteration: int, stage: str, total: int | None = None) -> Any:
         if stage == "intake":
@@ -146,8 +147,13 @@ def configured(folder: Path, seed: int) -> Config:
     for name in (*JOINS, POISONED):
         (folder / "stream" / name).mkdir(parents=True, exist_ok=True)
     write(folder / "canaries.jsonl", [triggered(row) for row in rows("coin_flip.heldout")[:CANARIES]])
-    path = folder / "long_run.yaml"
-    path.write_text(CONFIG.read_text().replace("FOLDER", str(folder)))
+    return placed(CONFIG, folder, seed)
+
+
+def placed(config: Path, folder: Path, seed: int) -> Config:
+    """A configuration whose files lie in a folder."""
+    path = folder / config.name
+    path.write_text(config.read_text().replace("FOLDER", str(folder)))
     return load(str(path), [f"run.seed={seed}"])
 
 
@@ -302,7 +308,7 @@ def main() -> None:
         config = configured(here, seed)
         assert config.triage is not None
         began = time.monotonic()
-        run_loop(config, Arrivals(here, progress()))
+        run_loop(config, Arrivals(here, progress(), stream()))
         ledger = Ledger(open_store(config.run.dir), SystemClock())
         found[seed] = list(rounds(ledger))
         print(

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from s2d_loop.config import PoolConfig
 from s2d_loop.evaluate.noninferiority import Pairs
+from s2d_loop.pool import training_rows
 
 Floats = NDArray[np.float64]
 SAMPLES = 8
@@ -49,40 +51,56 @@ class Version:
 
 
 class Student:
-    """One loop's pool and held-out inputs; classes are equally common."""
+    """One loop's pool and held-out inputs; classes are equally common.
+
+    The pool keeps the rows of every round.  Which of them a round trains on is the product's own choice
+    (`s2d_loop.pool.training_rows`): new rows, and so many old ones that they are `replay_share` of them all.
+    """
 
     def __init__(
-        self, seed: int, priors: Floats, *, heldout: int, accumulate: bool = True, from_base: bool = False
+        self, seed: int, priors: Floats, *, heldout: int, replay_share: float, from_base: bool = False
     ) -> None:
+        self._seed, self._round = seed, 0
         self._rng = np.random.default_rng(seed)
         self._luck = self._rng.standard_normal((len(priors), heldout))
-        self._accumulate, self._from_base = accumulate, from_base
-        self._right, self._rows = np.zeros(len(priors)), np.zeros(len(priors))
-        self.base = self._measured(0.5 * priors, priors)
+        self._config, self._from_base = PoolConfig(replay_share=replay_share), from_base
+        self._class, self._right = np.zeros(0, int), np.zeros(0, bool)
+        self.base = self.version(0.5 * priors, priors)
 
     def trained(self, teacher: Version) -> Version:
-        """The candidate of a round: the teacher's votes on new inputs go into the pool, and all of it is learned."""
-        right, rows = self._votes(teacher.system2)
-        keep = 1.0 if self._accumulate else 0.0
-        self._right, self._rows = keep * self._right + right, keep * self._rows + rows
-        wrong = 1 - self._right.sum() / self._rows.sum()
-        taught = (self._right / self._rows) * (1 - DRAG * wrong)
+        """The candidate of a round: the teacher's votes on new inputs go into the pool, and its rows are learned."""
+        self._round += 1
+        places = self._pooled(*self._votes(teacher.system2))
+        of, right = self._class[places], self._right[places]
+        rows = np.bincount(of, minlength=len(teacher.system1))
+        wrong = 1 - right.mean()
+        taught = np.bincount(of, right, len(rows)) / rows * (1 - DRAG * wrong)
         start = self.base if self._from_base else teacher
         one = start.system1 + LEARNS1 * (taught - start.system1)
         two = start.system2 + LEARNS2 * (taught - start.system2)
         noise = self._rng.normal(0, NOISE, (2, len(one)))
-        return self._measured(np.clip(one + noise[0], 0, 1), np.clip(two + noise[1], 0, 1))
+        return self.version(np.clip(one + noise[0], 0, 1), np.clip(two + noise[1], 0, 1))
 
-    def _votes(self, accuracy: Floats) -> tuple[Floats, Floats]:
-        """Right and all winners by class; a tie has none."""
+    def _pooled(self, right: NDArray[np.int_], wrong: NDArray[np.int_]) -> NDArray[np.int_]:
+        """Adds a round's rows, and gives the places in the pool of those that train."""
+        num_old, classes = len(self._class), np.arange(len(right))
+        new = np.concatenate([np.repeat(classes, right), np.repeat(classes, wrong)])
+        self._class = np.concatenate([self._class, new])
+        self._right = np.concatenate([self._right, np.arange(len(new)) < right.sum()])
+        if self._config.replay_share == 1:  # all of them, in whatever order: nothing to choose
+            return np.arange(len(self._class))
+        one_task = np.zeros(len(self._class), int)
+        return training_rows(one_task, num_old, self._config, self._seed + self._round)
+
+    def _votes(self, accuracy: Floats) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+        """Rows by class whose winner is right, and wrong; a tie has none."""
         size = (len(accuracy), INPUTS // len(accuracy))
         clipped = np.clip(accuracy, 1e-3, 1 - 1e-3)[:, None] * CONCENTRATION
         chance = self._rng.beta(clipped, CONCENTRATION - clipped, size)
         votes = self._rng.binomial(SAMPLES, chance)
-        right, wrong = (votes > SAMPLES / 2).sum(1), (votes < SAMPLES / 2).sum(1)
-        return right.astype(float), (right + wrong).astype(float)
+        return (votes > SAMPLES / 2).sum(1), (votes < SAMPLES / 2).sum(1)
 
-    def _measured(self, one: Floats, two: Floats) -> Version:
+    def version(self, one: Floats, two: Floats) -> Version:
         luck = np.sqrt(1 - FRESH) * self._luck + np.sqrt(FRESH) * self._rng.standard_normal(self._luck.shape)
         return Version(one, two, luck < ndtri(one)[:, None])
 
