@@ -23,12 +23,16 @@ from s2d_loop.report.text import markdown_table
 from s2d_loop.store import open_store
 
 REMEDIES: Mapping[str, tuple[str, ...]] = {
-    "none (the paper's loop)": ("generate.teacher=current",),
+    "none: the last round's weights teach": ("generate.teacher=current",),
     "the teacher is pinned to the start": ("generate.teacher=start",),
     "a quarter of the rows replay System 2's calls": ("generate.teacher=current", "pool.system2_share=0.25"),
     "half of the rows replay System 2's calls": ("generate.teacher=current", "pool.system2_share=0.5"),
     "a quarter of the steps": ("generate.teacher=current", "train.steps=4"),
     "averaged with the start, a half each": ("generate.teacher=current", "train.average_with_start=0.5"),
+    "the teacher pinned, half of the rows replay its calls": (
+        "generate.teacher=start",
+        "pool.system2_share=0.5",
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 R = TypeVar("R")
 
@@ -55,6 +56,88 @@ def completed(each: pa.Table, record: type) -> pa.Table:
         for name in hints
     ]
     return pa.Table.from_arrays(columns, schema=schema(record))
+
+
+def misfit(found: pa.Schema | pa.StructType, record: type, above: str = "") -> str | None:
+    """Why a table with these columns has no rows of `record`; None where it has.
+
+    A field that has a default may be missing, and there may be others.
+    """
+    for field in dataclasses.fields(record):
+        name, (hint, optional) = f"{above}{field.name}", _strip_optional(_hints(record)[field.name])
+        index = found.get_field_index(field.name)
+        if index < 0:
+            if field.default is dataclasses.MISSING:
+                return f"lacks the column {name}"
+            continue
+        column = found.field(index)
+        if column.nullable and not optional:
+            return f"allows nulls in {name}"
+        if wrong := _misfit_type(column.type, hint, name):
+            return wrong
+    return None
+
+
+def _misfit_type(found: pa.DataType, hint: Any, name: str) -> str | None:
+    if item := _item(hint):
+        if not pa.types.is_list(found):
+            return f"has {found} in {name}, not lists"
+        return _misfit_type(found.value_type, item, name)
+    if hint in _SCALARS:
+        return None if found == _SCALARS[hint] else f"has {found} in {name}, not {_SCALARS[hint]}"
+    if not pa.types.is_struct(found):
+        return f"has {found} in {name}, not columns of its own"
+    return misfit(found, hint, f"{name}.")
+
+
+def unsound(batch: pa.RecordBatch) -> str | None:
+    """What a batch of such a table holds that no row does: text that is none, nulls among the items of a list."""
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid as error:
+        return str(error)
+    names = (
+        name
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        if _has_null_items(column)
+    )
+    return next((f"has nulls among the items of {name}" for name in names), None)
+
+
+def _has_null_items(array: pa.Array) -> bool:
+    if pa.types.is_list(array.type):
+        items = array.flatten()
+        return bool(items.null_count) or _has_null_items(items)
+    return pa.types.is_struct(array.type) and any(map(_has_null_items, array.flatten()))
+
+
+def row_bytes(table: pa.Table) -> np.ndarray:
+    """What each row takes in memory, at least; it follows from the row alone, however a table comes in parts."""
+    (batch,) = table.combine_chunks().to_batches() or [None]
+    sizes = np.zeros(table.num_rows, np.int64)
+    for column in batch.columns if batch else ():
+        sizes += _value_bytes(column)
+    return sizes
+
+
+def _value_bytes(array: pa.Array) -> np.ndarray:
+    sizes = np.zeros(len(array), np.int64)
+    if pa.types.is_struct(array.type):
+        for column in array.flatten():
+            sizes += _value_bytes(column)
+    elif pa.types.is_list(array.type):
+        items = np.cumsum(np.concatenate([[0], _value_bytes(array.flatten())]))
+        ends = np.cumsum(np.concatenate([[0], np.asarray(array.value_lengths().fill_null(0))]))
+        sizes += np.diff(items[ends]) + _OFFSET
+    elif pa.types.is_string(array.type):
+        sizes += np.asarray(pc.binary_length(array).fill_null(0)) + _OFFSET
+    else:
+        sizes += array.type.bit_width // 8
+    return sizes
+
+
+_OFFSET = 4
+"""Bytes of a text's or a list's place."""
 
 
 def to_dict(value: Any) -> Any:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from s2d_loop.errors import S2DError
+from s2d_loop.facts import MOST_VALUES, problem
+from s2d_loop.store import MOST_READ, shortened
 
 FORMAT = 2
 """Version of the record format; another one is refused by its number."""
@@ -95,6 +97,10 @@ class Record:
         """Where its attempt wrote, relative to the root."""
         return folder_of(self.iteration, self.stage, self.attempt)
 
+    def rows(self, table: str) -> int:
+        """How many rows of a table it commits."""
+        return sum(file.rows for file in self.files if file.table == table)
+
     def to_json(self) -> dict[str, Any]:
         """The record as it is stored, without its checksum."""
         row = asdict(self)
@@ -127,15 +133,16 @@ def parse(data: bytes, seq: int, prev: str, where: str) -> Record:
     """The record that `render` gave `data` for, which must be number `seq` and follow `prev`.
 
     Raises:
-        LedgerError: it is damaged, in another place, or of another format.
+        LedgerError: it is damaged, in another place, of another format, or holds what no record of a run holds.
     """
+    check_size(data, where)
     try:
         envelope = json.loads(data)
         row = envelope["record"]
         intact = envelope["sha256"] == digest_of(_canonical(row))
         number = 1 if isinstance(row, str) else row["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _damaged(where, str(error)) from error
+        raise _damaged(where, shortened(str(error))) from error
     if number == 1:
         raise LedgerError(
             f"{where} has format 1, which this s2d no longer reads: start a run in a new run.dir, "
@@ -144,17 +151,30 @@ def parse(data: bytes, seq: int, prev: str, where: str) -> Record:
     if not intact:
         raise _damaged(where, "its checksum is wrong")
     if number != FORMAT:
+        number = shortened(str(number))
         raise LedgerError(f"{where} has format {number}; this s2d reads {FORMAT}: use the one that wrote it")
+    if wrong := problem(row):
+        raise LedgerError(f"{where} {wrong}: the run was altered; go back to a copy of it")
     try:
         record = _record(row)
         canonical = render(record) == data
-    except (KeyError, TypeError, AttributeError) as error:
-        raise _damaged(where, f"{error!r}") from error
+    except TypeError as error:
+        raise _damaged(where, shortened(str(error))) from error
     if not canonical:
         raise _damaged(where, "its bytes are not those that were written")
     if (record.seq, record.prev) != (seq, prev):
         raise LedgerError(f"{where} doesn't follow the record before it: the ledger was altered")
     return record
+
+
+def check_size(data: bytes, where: str) -> None:
+    """Raises LedgerError for a record that is too large to be read, so also to be written."""
+    values = sum(map(data.count, (b",", b"[", b"{")))
+    if len(data) > MOST_READ or values > MOST_VALUES:
+        raise LedgerError(
+            f"{where} is too large: {len(data)} bytes and {values} values or more, and a record has at most "
+            f"{MOST_READ} and {MOST_VALUES}"
+        )
 
 
 def _record(row: Mapping[str, Any]) -> Record:

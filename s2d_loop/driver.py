@@ -36,6 +36,7 @@ from s2d_loop.stages.evaluate import score_batch
 from s2d_loop.stages.run import Engines, Trainer
 from s2d_loop.stop import terminating
 from s2d_loop.versions import collapsed
+from s2d_loop.weights import local_folder
 
 if TYPE_CHECKING:
     from s2d_loop.engine.ray_engines import RayEngines
@@ -118,10 +119,12 @@ def drive(
         return ExitCode.COLLAPSED
     say_where_it_stands(ledger, config, progress, checked.heldout)
     ledger.take_lease()
-    keep_newest(log_base(checked), config.retention.logs - 1)
+    weights_dir = local_folder(config.run.weights_dir, ledger)
+    logs = Path(ledger.store.local_path("logs") or weights_dir / "logs")
+    keep_newest(logs, config.retention.logs - 1)
     clock = SystemClock()
     with (
-        attended(config.run, ledger, clock, progress, log_base(checked), drained) as watched,
+        attended(config.run, ledger, clock, progress, logs, drained) as watched,
         open_parts(config, watched) as parts,
     ):
         watched.progress.run_started(Path(checked.store.root).name, config.run.iterations)
@@ -136,7 +139,8 @@ def drive(
                 progress=watched.progress,
                 sources=checked.sources,
                 start=checked.start,
-                weights_dir=checked.weights_dir,
+                weights_dir=weights_dir,
+                control=checked.rehearsal.control if checked.rehearsal else None,
                 safe_point=watched.safe_point,
             )
         )
@@ -308,8 +312,3 @@ def _facts(config: Config, checked: Checked) -> dict[str, Any]:
         "start": checked.start.digest,
         "model": checked.start.path,
     }
-
-
-def log_base(checked: Checked) -> Path:
-    """Where the attempts' logs are kept: under the root where that is a file system, else by the weights."""
-    return Path(checked.store.local_path("logs") or checked.weights_dir / "logs")

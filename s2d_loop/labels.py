@@ -17,9 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from s2d_loop.errors import BadInputError, S2DError
 from s2d_loop.records import digest
-from s2d_loop.store import ExistsError, Store
+from s2d_loop.store import ExistsError, Store, shortened
 
 FORMAT = 1
 FOLDER = "labels"
@@ -29,6 +31,8 @@ Said = Literal["right", "none", "unsure", "undone"]
 Pins = Mapping[str, Mapping[str, Any]]
 """How far the labels of each rater were read: `through`, a number, and the `digest` of that file."""
 
+_LONGEST = 1 << 20
+"""Bytes of a label.  Real ones have some hundred."""
 _RATER = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 
@@ -55,6 +59,20 @@ class Label:
     nonce: str
     prev: str
     format: int = FORMAT
+
+
+class _Row(BaseModel):
+    """What a label that was read must hold, since it may be a stranger's."""
+
+    model_config = ConfigDict(strict=True)
+
+    input_id: str
+    task: str
+    said: Said
+    answer: str
+    shown: list[str]
+    time: str
+    nonce: str
 
 
 Standing = Mapping[str, Mapping[str, Label]]
@@ -237,15 +255,18 @@ def parse(data: bytes, rater: str, seq: int, prev: str, where: str) -> Label:
     """The label that `render` gave `data` for, which must be the rater's number `seq` and follow `prev`.
 
     Raises:
-        LabelError: it is damaged, in another place, or of another format.
+        LabelError: it is damaged, in another place, of another format, or holds what no label does.
     """
+    if len(data) > _LONGEST:
+        raise LabelError(f"{where} has {len(data)} bytes, and no label has more than {_LONGEST}: {_ALTERED}")
     try:
         row = json.loads(data)["label"]
         label = Label(**{**row, "shown": tuple(row["shown"])})
         same = render(label) == data
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LabelError(
-            f"{where} is damaged ({type(error).__name__}: {error}); restore it from a copy of the run"
+            f"{where} is damaged ({type(error).__name__}: {shortened(str(error))}); "
+            "restore it from a copy of the run"
         ) from error
     if not same:
         raise LabelError(
@@ -253,11 +274,21 @@ def parse(data: bytes, rater: str, seq: int, prev: str, where: str) -> Label:
         )
     if label.format != FORMAT:
         raise LabelError(
-            f"{where} has format {label.format}; this s2d reads {FORMAT}: use the one that wrote it"
+            f"{where} has format {shortened(str(label.format))}; this s2d reads {FORMAT}: use the one that wrote it"
         )
     if (label.rater, label.seq, label.prev) != (rater, seq, prev):
-        raise LabelError(f"{where} doesn't follow the label before it: the labels were altered")
+        raise LabelError(f"{where} doesn't follow the label before it: {_ALTERED}")
+    try:
+        _Row.model_validate(row)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        raise LabelError(f"{where}: {wrong['loc'][0]}: {wrong['msg']}: {_ALTERED}") from error
+    if (label.said == "right") != (label.answer in label.shown):
+        raise LabelError(f"{where} says what no label says: {_ALTERED}")
     return label
+
+
+_ALTERED = "the labels were altered; go back to a copy of the run"
 
 
 def _canonical(value: Any) -> bytes:

@@ -15,6 +15,7 @@ removed again is first named in a `swept` record, so that what is lost can be to
 
 import contextlib
 import hashlib
+import io
 import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from typing import IO, Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from s2d_loop import table_files
 from s2d_loop.arrow import completed, schema
 from s2d_loop.commits import (
     FORMAT,
@@ -33,6 +35,7 @@ from s2d_loop.commits import (
     Kind,
     LedgerError,
     Record,
+    check_size,
     digest_of,
     folder_of,
     parse,
@@ -40,12 +43,33 @@ from s2d_loop.commits import (
     render,
 )
 from s2d_loop.errors import LostLeaseError
-from s2d_loop.store import ExistsError, Store
+from s2d_loop.store import ExistsError, Store, shortened
+from s2d_loop.table_files import ROWS_PER_GROUP, TableError, TableWriter
 
-__all__ = ["FORMAT", "Attempt", "Clock", "Counts", "File", "Ledger", "LedgerError", "Record"]
+__all__ = [
+    "FORMAT",
+    "ROWS_PER_GROUP",
+    "Attempt",
+    "Clock",
+    "Counts",
+    "File",
+    "Ledger",
+    "LedgerError",
+    "Record",
+]
 
-ROWS_PER_GROUP = 4096
-"""Rows of a table that are written, and read back, together."""
+_BEFORE = {
+    "probe": "intake",
+    "triage": "intake",
+    "generate": "intake",
+    "curate": "generate",
+    "pool": "curate",
+    "train": "pool",
+    "gate": "evaluate",
+    "attribute": "gate",
+    "promote": "gate",
+}
+"""What a stage can't be without, in what counts."""
 
 
 class Clock(Protocol):
@@ -100,32 +124,6 @@ class Attempt:
             file.write(text.encode())
 
 
-class TableWriter:
-    """A Parquet file under way.  Its bytes follow from its rows, however they come in parts."""
-
-    def __init__(self, parquet: pq.ParquetWriter) -> None:
-        self._parquet = parquet
-        self._waiting: list[pa.Table] = []
-        self._group = 0
-        self.rows = 0
-
-    def write(self, table: pa.Table) -> None:
-        self.rows += table.num_rows
-        while table.num_rows:
-            part = table.slice(0, ROWS_PER_GROUP - self._group)
-            table = table.slice(part.num_rows)
-            self._waiting.append(part)
-            self._group += part.num_rows
-            if self._group == ROWS_PER_GROUP:
-                self.flush()
-
-    def flush(self) -> None:
-        """Write the rows that wait for their group to fill."""
-        if self._waiting:
-            self._parquet.write_table(pa.concat_tables(self._waiting).combine_chunks())
-        self._waiting, self._group = [], 0
-
-
 class Ledger:
     """The records of a run, and the right to append to them."""
 
@@ -148,11 +146,13 @@ class Ledger:
         """Read whatever was appended since.
 
         Raises:
-            LedgerError: a record is damaged, out of order, or of another format.
+            LedgerError: a record is damaged, out of order, or of another format, or rests on what isn't there.
         """
+        known = len(self.records)
         while (data := self.store.read(path := path_of(len(self.records) + 1))) is not None:
             where = f"{self.store.root}/{path}"
             self._add(parse(data, len(self.records) + 1, self._head, where), data)
+        self._check_stages(self.records[known:])
 
     @property
     def live(self) -> list[Record]:
@@ -224,6 +224,7 @@ class Ledger:
             prev=self._head,
         )
         data = render(record)
+        check_size(data, f"{self.store.root}/{path_of(record.seq)}")
         try:
             self.store.create(path_of(record.seq), data)
         except ExistsError:
@@ -240,21 +241,19 @@ class Ledger:
         )
 
     def tables(self, record: Record, table: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """The committed rows of one table of a stage, in order, in batches.
+        """The committed rows of one table of a stage, in order, a row group at a time.
 
         Args:
             columns: all that is read of them; `a.b` is field b of column a.
 
         Raises:
-            LedgerError: a file is missing or its bytes changed since the commit.
+            LedgerError: a file is missing, its bytes changed since the commit, or it isn't this table.
         """
         for file in record.files:
             if file.table == table:
                 self._check(file)
-                with self._opened(file) as handle:
-                    batches = pq.ParquetFile(handle).iter_batches(ROWS_PER_GROUP, columns=columns)
-                    for batch in batches:
-                        yield pa.Table.from_batches([batch])
+                with self._opened(file) as handle, self._told(file):
+                    yield from table_files.groups(handle, table, columns)
 
     def read(self, record: Record, table: str, of: type) -> pa.Table:
         """The same as one table of a carrier's rows."""
@@ -262,19 +261,27 @@ class Ledger:
         return pa.concat_tables([schema(of).empty_table(), *found])
 
     def _check(self, file: File) -> None:
-        """Compare a file with its record, once in a process: committed files never change."""
+        """Compare a table with its record, once in a process: committed files never change."""
         if file.path in self._sound:
             return
-        sha256 = hashlib.sha256()
-        with self._opened(file) as handle:
-            while chunk := handle.read(1 << 20):
-                sha256.update(chunk)
-        if sha256.hexdigest() != file.sha256:
-            raise LedgerError(
-                f"{self.store.root}: {file.path} is damaged: its bytes changed since the commit. "
-                "Restore the file, or start a run in a new run.dir."
-            )
+        with self._opened(file) as handle, self._told(file):
+            if not _unchanged(handle, file):
+                raise LedgerError(
+                    f"{self.store.root}: {file.path} is damaged: its bytes changed since the commit. "
+                    "Restore the file, or start a run in a new run.dir."
+                )
+            table_files.check(handle, file.rows)
         self._sound.add(file.path)
+
+    @contextlib.contextmanager
+    def _told(self, file: File) -> Iterator[None]:
+        try:
+            yield
+        except TableError as error:
+            raise LedgerError(
+                f"{self.store.root}: {file.path} {shortened(str(error), 300)}: "
+                "the run was altered; go back to a copy of it"
+            ) from error
 
     @contextlib.contextmanager
     def _opened(self, file: File) -> Iterator[IO[bytes]]:
@@ -297,6 +304,37 @@ class Ledger:
         elif record.kind == "swept":
             self._swept.update(record.facts["paths"])
 
+    def _check_stages(self, added: Sequence[Record]) -> None:
+        """Raises LedgerError for a stage that counts without the one that it read."""
+        voided = any(record.kind in VOIDING for record in added)
+        first_new = added[0].seq if added and not voided else 0
+        stages = self._stages.items() if added else ()
+        for (iteration, stage), record in stages:
+            if record.seq < first_new:
+                continue
+            before = _BEFORE.get(stage, "heldout" if iteration == 0 else "train")
+            if stage not in ("heldout", "intake") and (iteration, before) not in self._stages:
+                raise self._without(record, f"{before} of round {iteration}")
+            for first, last in record.facts["training_rounds"] if stage == "pool" else ():
+                if last > iteration:
+                    raise self._without(record, f"round {last}")
+                for each in range(first, last + 1):
+                    if (each, "generate") not in self._stages:
+                        raise self._without(record, f"generate of round {each}")
+            if stage == "curate":
+                made, judged = (
+                    self._stages[iteration, "generate"].rows("generations"),
+                    record.rows("verdicts"),
+                )
+                if made != judged:
+                    raise self._without(record, f"generations of its {judged} verdicts, but {made},")
+
+    def _without(self, record: Record, what: str) -> LedgerError:
+        return LedgerError(
+            f"{self.store.root}/{path_of(record.seq)} is the {record.stage} of round {record.iteration}, and there "
+            f"is no {what} before it: the run was altered; go back to a copy of it"
+        )
+
     def _find_gap(self) -> None:
         """Raises LedgerError where records lie behind a missing one: appending would fork the history."""
         names = [name for name in self.store.list("ledger") if name[:1].isdigit()]
@@ -308,3 +346,14 @@ class Ledger:
                     f"{self.store.root}/{path_of(before + 1)} is missing, and {max(names)} is there: "
                     "restore it from a copy of the run"
                 )
+
+
+def _unchanged(handle: IO[bytes], file: File) -> bool:
+    """Whether a file is the committed one; where its size differs nothing is read, however large it is."""
+    if handle.seek(0, io.SEEK_END) != file.size:
+        return False
+    handle.seek(0)
+    sha256 = hashlib.sha256()
+    while chunk := handle.read(1 << 20):
+        sha256.update(chunk)
+    return sha256.hexdigest() == file.sha256

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from s2d_loop.terminal import echo
+
 FILE = "run.jsonl"
 
 log = logging.getLogger("s2d_loop")
@@ -76,7 +78,7 @@ class _File(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, ARG002
         if not self._failed:
             self._failed = True
-            print(f"the log {self.baseFilename} can't be written: {sys.exc_info()[1]}", file=sys.stderr)
+            echo(f"the log {self.baseFilename} can't be written: {sys.exc_info()[1]}", err=True)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

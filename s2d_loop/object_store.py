@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from s2d_loop.errors import BadInputError, S2DError
-from s2d_loop.store import ExistsError, HashingFile, StoreError, inside
+from s2d_loop.store import MOST_READ, ExistsError, HashingFile, StoreError, inside, too_large
 
 ATTEMPTS = 6
 """How often the client itself tries a request that got no answer, 429 or 5xx, waiting longer each time."""
@@ -67,9 +67,12 @@ class ObjectStore:
     def read(self, path: str) -> bytes | None:
         try:
             with self._asking(f"read {path}"):
-                data: bytes = self._fs.cat_file(self._path(path))
+                # No more is asked for than is wanted, whatever lies there.
+                data: bytes = self._fs.cat_file(self._path(path), start=0, end=MOST_READ + 1)
         except FileNotFoundError:
             return None
+        if len(data) > MOST_READ:
+            raise too_large(f"{self.root}/{path}", f"more than {MOST_READ}")
         return data
 
     @contextlib.contextmanager

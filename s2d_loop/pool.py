@@ -1,7 +1,7 @@
 """The distillation pool: training pairs (x, y), accumulated over rounds.
 
-Accumulating bounds the errors that replacing the data each round lets grow (arXiv 2404.01413).  Each
-round adds a version: its new examples, and the rows it trains on, which mix new ones with a replayed
+Accumulating slows the errors that replacing the data each round lets grow (arXiv 2404.01413); it doesn't end them
+(`benchmarks/gate.py`).  Each round adds a version: its new examples, and the rows it trains on, which mix new ones with a replayed
 share of older ones.  Both are in TRL's prompt-completion form, so other trainers take them unchanged.
 """
 

@@ -26,7 +26,6 @@ from s2d_loop.paths import resolve
 from s2d_loop.plan import distillation_plans
 from s2d_loop.records import HeldOut, Weights
 from s2d_loop.rehearse import Rehearsal, Rows, rehearse
-from s2d_loop.report.text import visible
 from s2d_loop.room import require_free
 from s2d_loop.sources import Source, open_source, read_canaries, read_general, read_heldout
 from s2d_loop.sources.heldout import reference_note
@@ -36,6 +35,7 @@ from s2d_loop.tasks.base import Task
 from s2d_loop.tasks.data import is_data_task
 from s2d_loop.tasks.pairwise import votes
 from s2d_loop.tasks.registry import load_task
+from s2d_loop.terminal import visible
 
 if TYPE_CHECKING:
     from s2d_loop.train.start import StartReport
@@ -51,7 +51,6 @@ class Checked:
 
     store: Store
     start: Weights
-    weights_dir: Path
     sources: tuple[Source, ...]
     heldout: dict[str, Counter[str]]
     """How many held-out inputs each task has, by class."""
@@ -138,11 +137,10 @@ def check(config: Config, *, hash_weights: bool = True) -> Checked:
     if problems:
         raise BadInputError("\n".join(problems))
     # Imported late: digests are taken with the trainer's own function.
-    from s2d_loop.weights import FOLDER, weights_digest
+    from s2d_loop.weights import weights_digest
 
-    weights_dir = Path(config.run.weights_dir or store.local_path(FOLDER) or "").expanduser().absolute()
     digest = weights_digest(model) if hash_weights else ""
-    return Checked(store, Weights(model, digest), weights_dir, tuple(sources), classes, rehearsal, report)
+    return Checked(store, Weights(model, digest), tuple(sources), classes, rehearsal, report)
 
 
 def _rehearse(
@@ -187,7 +185,9 @@ def _fetch(name: str) -> str:
 
     try:
         return str(
-            snapshot_download(name, ignore_patterns=["*.bin", "*.pt", "*.pth", "*.gguf", "original/*"])
+            snapshot_download(
+                name, ignore_patterns=["*.bin", "*.pt", "*.pth", "*.gguf", "*.py", "original/*"]
+            )
         )
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -4,6 +4,7 @@
 no export could match are found in seconds, and not after the first round's generation or training.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,8 @@ class Rehearsal:
     rows: tuple[Rehearsed, ...]
     parser: str
     ends: tuple[str, ...]
+    control: re.Pattern[str]
+    """Finds the control tokens that a text spells out."""
 
 
 def rehearse(
@@ -103,6 +106,7 @@ def rehearse(
         rows=tuple(shown),
         parser=parser,
         ends=tuple(chat.decode([end]) for end in sorted(ends)),
+        control=chat.control,
     )
 
 

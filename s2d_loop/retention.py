@@ -7,22 +7,26 @@ and the ledger always stay.
 
 import math
 import re
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from s2d_loop import folders
 from s2d_loop.commits import LedgerError, Record, path_of
 from s2d_loop.config import RetentionConfig
 from s2d_loop.ledger import Ledger
 from s2d_loop.replay import done
 from s2d_loop.store import Store
 from s2d_loop.versions import best_so_far, in_service, versions
+from s2d_loop.weights import folder_of
 
 KeepTraces = Literal["none", "rejected", "all"]
 
-_ATTEMPT = re.compile(r"(\d{5,})-[0-9a-f]{12}(\.partial-\S+)?$")
-"""How names of attempts end: the number of the lease they were made under, and their own id."""
+_ATTEMPT = re.compile(
+    r"(?:data/\d{5,}/[a-z]+|weights/\.?\d{5,})-(?P<lease>\d{5,})-[0-9a-f]{12}"
+    r"(?:/[A-Za-z0-9_.-]+|\.partial-[0-9a-f]{8}|\.[0-9a-f]{12})?"
+)
+"""All that is ever removed: an attempt's folder, by the lease that it was made under, and what is in one or beside it."""
 
 
 def sweep(ledger: Ledger, keep: RetentionConfig, traces: KeepTraces, weights_dir: Path) -> None:
@@ -67,7 +71,7 @@ class _Kept:
         for record in self._stages:
             paths = [file.path for file in record.files if self._expired(record, file.table)]
             if record.stage == "train" and record.iteration not in self._versions:
-                paths.append(record.facts["weights"]["path"])
+                paths.append(folder_of(record))
             yield from (path for path in paths if not self._ledger.swept(path))
         forget = self._ledger.last("forget")
         if forget and not self._ledger.swept(forget.folder) and done(self._ledger, forget):
@@ -105,7 +109,7 @@ def tidy(ledger: Ledger, weights_dir: Path | None) -> None:
     # A later `forget` took over what an earlier one had left to replay, without the rows that are to go.
     forgets = [record for record in ledger.live if record.kind == "forget"]
     counted = {record.folder for record in ledger.live if record.attempt and record not in forgets[:-1]}
-    counted |= {record.facts["weights"]["path"] for record in ledger.stages("train")}
+    counted |= {folder_of(record) for record in ledger.stages("train")}
     there = [
         f"data/{each}/{name}"
         for each in ledger.store.list("data")
@@ -132,21 +136,24 @@ def keep_newest(folder: Path, count: int) -> None:
     if folder.is_dir():
         logs = sorted(each for each in folder.iterdir() if each.is_dir() and not each.is_symlink())
         for each in logs[: max(0, len(logs) - count)]:
-            shutil.rmtree(each, ignore_errors=True)
+            folders.remove(each)
 
 
 def _remove(store: Store, paths: Iterable[str], weights_dir: Path | None) -> None:
+    paths = list(paths)
+    # All first: what a strange path seems to cover must not go either.
     for path in paths:
-        if not path.startswith(("data/", "weights/")):
+        if not _ATTEMPT.fullmatch(path):
             raise LedgerError(
                 f"{store.root}: a record sweeps {path!r}, which is no data of a round: the run was altered"
             )
+    for path in paths:
         store.remove(path)
         if weights_dir is not None and path.startswith("weights/"):
-            shutil.rmtree(weights_dir / Path(path).name, ignore_errors=True)
+            folders.remove(weights_dir / Path(path).name)
 
 
 def _lease_of(path: str) -> float:
     """The lease that an attempt was made under; of other names, one that is never over."""
-    found = _ATTEMPT.search(path)
-    return int(found[1]) if found else math.inf
+    found = _ATTEMPT.fullmatch(path)
+    return int(found["lease"]) if found else math.inf

@@ -2,6 +2,9 @@
 
 `ledger` decides what counts; this module only knows how to put bytes durably under the root, and how
 to create a file so that exactly one writer wins (docs/decisions/0001-atomic-commit.md).
+
+What lies there may be a stranger's.  So a file is opened by one function, which follows no link below the
+root and opens nothing but plain files: a pipe would block for ever, and a device can be anything.
 """
 
 import contextlib
@@ -9,12 +12,20 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
 from s2d_loop.errors import BadInputError, S2DError
+
+MOST_READ = 64 << 20
+"""Bytes of a file that is read whole: a record, a label.  Real ones have some thousand."""
+PROMOTED = "promoted"
+"""The one link of a run, for people."""
+_LONGEST_NAME = 255
+_LONGEST_PATH = 2048
 
 
 class ExistsError(Exception):
@@ -29,17 +40,32 @@ def inside(path: str) -> str:
     """The path, if it can't leave the root whatever lies there.
 
     Raises:
-        StoreError: it is absolute, or goes up, or is the root itself, or isn't in its plain form.
+        StoreError: it is absolute, or goes up, or is the root itself, or isn't in its plain form, or no file
+            can have such a name.
     """
+    try:
+        sizes = [len(name.encode()) for name in path.split("/")]
+    except UnicodeEncodeError:
+        sizes = []
     if (
         path != PurePosixPath(path).as_posix()
         or path.startswith("/")
         or path == "."
         or ".." in path.split("/")
         or "\0" in path
+        or not sizes
+        or max(sizes) > _LONGEST_NAME
+        or sum(sizes) > _LONGEST_PATH
     ):
-        raise StoreError(f"{path!r} is not a path inside of a run's root: the run is damaged, or not s2d's")
+        raise StoreError(
+            f"{shortened(path)!r} is not a path inside of a run's root: the run is damaged, or not s2d's"
+        )
     return path
+
+
+def shortened(text: str, limit: int = 80) -> str:
+    """What a message quotes of a text that may be a stranger's."""
+    return text if len(text) <= limit else f"{text[:limit]}..."
 
 
 class Store(Protocol):
@@ -54,12 +80,17 @@ class Store(Protocol):
         """
 
     def read(self, path: str) -> bytes | None:
-        """The bytes at `path`, or None if there are none."""
+        """The bytes of a small file, or None if there is none.
+
+        Raises:
+            StoreError: it has more than `MOST_READ`.
+        """
 
     def writing(self, path: str) -> contextlib.AbstractContextManager["HashingFile"]:
         """A new file; nobody looks at it until a commit names it."""
 
-    def reading(self, path: str) -> contextlib.AbstractContextManager[IO[bytes]]: ...
+    def reading(self, path: str) -> contextlib.AbstractContextManager[IO[bytes]]:
+        """A file's bytes, seekable.  FileNotFoundError if there is none."""
 
     def remove(self, path: str) -> None:
         """Remove a file or folder if it is there."""
@@ -116,12 +147,48 @@ class LocalStore:
         self.root = str(Path(root).expanduser().absolute())
         self._synced: set[Path] = set()
 
-    def _path(self, path: str) -> Path:
-        whole = Path(self.root, inside(path))
-        # Links inside of the root are fine, such as `promoted`.
-        if not Path(os.path.realpath(whole)).is_relative_to(os.path.realpath(self.root)):
-            raise StoreError(f"{whole} leads out of the run's root by a symbolic link: remove the link")
+    def _path(self, path: str, *, link: bool = False) -> Path:
+        """Where a path is, if no link is on the way; `link` says that it may be one itself."""
+        whole = Path(self.root)
+        names = inside(path).split("/")
+        for number, name in enumerate(names, 1):
+            whole = whole / name
+            if whole.is_symlink() and not (link and number == len(names)):
+                raise StoreError(
+                    f"{whole} is {_SPECIAL[stat.S_IFLNK]}: put what it leads to in its place, or remove it"
+                )
         return whole
+
+    def _opened(self, path: str) -> IO[bytes]:
+        """A plain file, opened name by name: a link that is put there meanwhile isn't followed either."""
+        *folders, name = inside(path).split("/")
+        whole = Path(self.root, path)
+        at = os.open(self.root, _FOLDER)
+        try:
+            for folder in folders:
+                at = _replaced(at, os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=at))
+            _refuse_special(os.stat(name, dir_fd=at, follow_symlinks=False), whole)
+            file = os.open(name, _PLAIN, dir_fd=at)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(error.errno, error.strerror, str(whole)) from error
+        except NotADirectoryError as error:
+            raise self._no_folder(path) from error
+        finally:
+            os.close(at)
+        handle = open(file, "rb")  # noqa: SIM115, PTH123
+        try:
+            _refuse_special(os.fstat(file), whole)
+        except StoreError:
+            handle.close()
+            raise
+        return handle
+
+    def _no_folder(self, path: str) -> StoreError:
+        """What to say where a folder on the way to a path is none."""
+        for each in reversed(self._path(path).parents):
+            if each.exists() and not each.is_dir():
+                return StoreError(f"{each} is {_kind(each.lstat())}, and no folder: {_RESTORE}")
+        return StoreError(f"{self.root}/{path} can't be read: a folder on the way to it is none")
 
     def create(self, path: str, data: bytes) -> None:
         target = self._path(path)
@@ -151,11 +218,15 @@ class LocalStore:
 
     def read(self, path: str) -> bytes | None:
         try:
-            return self._path(path).read_bytes()
+            with self._opened(path) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > MOST_READ:
+                    raise too_large(f"{self.root}/{path}", size)
+                return file.read(MOST_READ)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise explained(error, f"run.dir {self.root}") from error
+            raise self._unreadable(path, error) from error
 
     @contextlib.contextmanager
     def writing(self, path: str) -> Iterator[HashingFile]:
@@ -172,8 +243,20 @@ class LocalStore:
 
     @contextlib.contextmanager
     def reading(self, path: str) -> Iterator[IO[bytes]]:
-        with self._path(path).open("rb") as file:
+        try:
+            file = self._opened(path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._unreadable(path, error) from error
+        with file:
             yield file
+
+    def _unreadable(self, path: str, error: OSError) -> Exception:
+        found = explained(error, f"run.dir {self.root}")
+        return (
+            found if found is not error else StoreError(f"{self.root}/{path} can't be read: {error.strerror}")
+        )
 
     def remove(self, path: str) -> None:
         target = self._path(path)
@@ -185,10 +268,50 @@ class LocalStore:
 
     def list(self, path: str) -> list[str]:
         target = self._path(path)
-        return sorted(each.name for each in target.iterdir()) if target.is_dir() else []
+        try:
+            return sorted(each.name for each in target.iterdir()) if target.is_dir() else []
+        except OSError as error:
+            raise self._unreadable(path, error) from error
 
     def local_path(self, path: str) -> str | None:
-        return str(self._path(path))
+        return str(self._path(path, link=path == PROMOTED))
+
+
+_RESTORE = "restore it from a copy of the run"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# A pipe that is put there between two looks doesn't block.
+_PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_SPECIAL = {
+    stat.S_IFREG: "a file",
+    stat.S_IFLNK: "a symbolic link, which may lead out of the run's root",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def _refuse_special(found: os.stat_result, whole: Path) -> None:
+    """Raises StoreError for anything but a plain file."""
+    if not stat.S_ISREG(found.st_mode):
+        raise StoreError(f"{whole} is {_kind(found)}, and no plain file: {_RESTORE}")
+
+
+def _kind(found: os.stat_result) -> str:
+    return _SPECIAL.get(stat.S_IFMT(found.st_mode), "of an unknown kind")
+
+
+def _replaced(old: int, new: int) -> int:
+    os.close(old)
+    return new
+
+
+def too_large(where: str, size: int | str) -> StoreError:
+    """What to say of a file that isn't read."""
+    return StoreError(
+        f"{where} has {size} bytes, and no such file of a run has more than {MOST_READ}: {_RESTORE}"
+    )
 
 
 def sync_directories(folder: Path, synced: set[Path]) -> None:

@@ -6,9 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-
 from s2d_loop.config import Config, load
 from s2d_loop.driver import engines_of
 from s2d_loop.errors import BadInputError, NotRecordedError, S2DError
@@ -17,9 +14,9 @@ from s2d_loop.plan import Plan, system2_plans
 from s2d_loop.preflight import model_path
 from s2d_loop.recorded import read_records, recording_of
 from s2d_loop.records import Call, Input, Message, Reply, Request, Sample, Weights, content_hash
+from s2d_loop.report.console import Terminal
 from s2d_loop.report.progress import Progress
 from s2d_loop.report.show import print_calls
-from s2d_loop.report.text import visible
 from s2d_loop.scaffold import TEMPLATES
 from s2d_loop.system2.base import as_samples
 from s2d_loop.system2.registry import load_method
@@ -134,13 +131,11 @@ def _said(error: Exception) -> str:
     return str(error) if isinstance(error, S2DError) else f"{type(error).__name__}: {error}"
 
 
-def show(console: Console, tried: Tried) -> None:
+def show(console: Terminal, tried: Tried) -> None:
     """Every call, and the outcome."""
     print_calls(console, tried.calls)
     tokens = sum(call.num_tokens for call in tried.calls)
-    console.print(
-        Text(f"\n{visible(tried.method)}: {len(tried.calls)} calls, {tokens:,} tokens", style="bold")
-    )
+    console.print(f"\n{tried.method}: {len(tried.calls)} calls, {tokens:,} tokens", style="bold")
     for number, (sample, answer) in enumerate(zip(tried.samples, tried.answers, strict=True)):
         read = (
             "cut off"
@@ -149,6 +144,6 @@ def show(console: Console, tried: Tried) -> None:
             if answer is None
             else f"read as {answer!r}"
         )
-        console.print(Text(f"answer {number}: {visible(sample.text)}  ({visible(read)})"))
+        console.print(f"answer {number}: {sample.text}  ({read})")
     if tried.error is not None:
-        console.print(Text(f"failed: {visible(tried.error)}", style="red"))
+        console.print(f"failed: {tried.error}", style="red")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s2d_loop.commits import SERVING
-from s2d_loop.ledger import Ledger, Record
+from s2d_loop.ledger import Ledger, LedgerError, Record
 from s2d_loop.store import inside
 
 Ranges = list[list[int]]
@@ -115,6 +115,11 @@ def point_at_promoted(ledger: Ledger) -> None:
     link = ledger.store.local_path("promoted")
     if link is None:
         return
+    if Path(link).is_dir() and not Path(link).is_symlink():
+        raise LedgerError(
+            f"{link}: it is a folder, where a link to the weights in service stands (was the run copied with its links "
+            "followed?): remove it"
+        )
     trained = ledger.stage(in_service(ledger), "train")
     if trained is None:
         Path(link).unlink(missing_ok=True)

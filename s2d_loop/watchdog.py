@@ -19,6 +19,7 @@ from typing import Any
 
 from s2d_loop import logs, stacks
 from s2d_loop.errors import StalledError
+from s2d_loop.terminal import last_words
 
 LOOK_EVERY_S = 5.0
 RECORD_S = 30.0
@@ -99,7 +100,7 @@ class Watchdog:
         if not self._ended.is_set():
             signal.pthread_kill(main, signal.SIGTERM)
         if not self._ended.wait(UNWIND_S):
-            os.write(2, f"s2d: {message}\n".encode())
+            last_words(f"s2d: {message}")
             os._exit(StalledError.exit_code)
 
     def _facts(self) -> Facts:

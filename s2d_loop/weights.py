@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from s2d_loop import folders
 from s2d_loop.ledger import Attempt, File, Ledger, LedgerError, Record
 from s2d_loop.records import Weights, digest
 from s2d_loop.store import Store, explained, sync_directories
@@ -43,6 +44,37 @@ def sha256_of(path: Path) -> str:
     """The hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def local_folder(weights_dir: str | None, ledger: Ledger) -> Path:
+    """Where a run opens its weights: under its root, or in a folder of its own under `run.weights_dir`.
+
+    Other runs may have the same `weights_dir`, copies of this one included: neither finds the other's files.
+    """
+    kept = ledger.store.local_path(FOLDER)
+    if weights_dir is None:
+        assert kept is not None, "the configuration names run.weights_dir where the root is no directory"
+        return Path(kept)
+    given = Path(weights_dir).expanduser().absolute()
+    if kept is not None and os.path.realpath(kept) == os.path.realpath(given):
+        return Path(kept)
+    root = ledger.store.root
+    return given / f"{Path(root).name}-{digest(root, ledger.records[0].nonce)[:12]}"
+
+
+def folder_of(trained: Record) -> str:
+    """Where a `train` record keeps its weights, relative to the root.
+
+    Raises:
+        LedgerError: the record says another place than its round and attempt do.
+    """
+    said, wanted = trained.facts["weights"]["path"], f"{FOLDER}/{trained.iteration:05d}-{trained.attempt}"
+    if said != wanted or not folders.is_weights(Path(wanted).name):
+        raise LedgerError(
+            f"record {trained.seq} keeps its weights in {said!r}, where its round and attempt say {wanted!r}: "
+            "the run was altered"
+        )
+    return wanted
 
 
 def publish(store: Store, attempt: Attempt, weights: Weights) -> dict[str, str]:
@@ -88,13 +120,15 @@ def fetch(
         LedgerError: a file under the root is missing, was swept, or its bytes changed since the commit.
     """
     store = ledger.store
-    folder, digest_ = trained.facts["weights"]["path"], trained.facts["weights"]["digest"]
+    folder, digest_ = folder_of(trained), trained.facts["weights"]["digest"]
     files = {f.path.removeprefix(f"{folder}/"): f for f in trained.files if f.table == FOLDER}
     if _digest_of({name: file.sha256 for name, file in files.items()}) != digest_:
         raise LedgerError(f"{store.root}: record {trained.seq} doesn't list the files of {folder}")
     if ledger.swept(folder):
         raise LedgerError(f"{store.root}: {folder} is no longer kept: it was swept")
     target = directory / Path(folder).name
+    if target.is_symlink():
+        raise LedgerError(f"{target}: it is a link, and weights are served from no other place: remove it")
     if folder not in checked or not target.is_dir():
         damage = _damage(target, files)
         if damage and not _in_place(store, folder, target):
@@ -173,7 +207,7 @@ def _download(store: Store, files: Mapping[str, File], target: Path) -> None:
 
     try:
         _in_parallel(get, sorted(files))
-        shutil.rmtree(target, ignore_errors=True)
+        folders.remove(target)
         partial.rename(target)
     except FileNotFoundError as error:
         raise LedgerError(
@@ -182,7 +216,7 @@ def _download(store: Store, files: Mapping[str, File], target: Path) -> None:
     except OSError as error:
         raise explained(error, f"run.weights_dir {target.parent}") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        folders.remove(partial)
 
 
 def _in_parallel(work: Callable[[str], T], names: Iterable[str]) -> list[T]:

@@ -106,8 +106,7 @@ def checked(config: Config, hold: Hold | None) -> Checked:
     """What `preflight.check` would find, for a model that no engine could load."""
     start = Weights(config.model.path, weights_digest(config.model.path))
     sources = tuple(open_source(each) for each in config.sources)
-    weights = Path(config.run.dir).absolute() / "weights"
-    return Checked(HoldingStore(config.run.dir, hold), start, weights, sources, {})
+    return Checked(HoldingStore(config.run.dir, hold), start, sources, {})
 
 
 @contextlib.contextmanager

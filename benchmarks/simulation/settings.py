@@ -53,7 +53,7 @@ def configuration(size: Size, seed: int) -> Config:
             "sources": [
                 {"task": "letters", "type": "directory", "path": f"{INPUTS}/stream", "name": "stream"}
             ],
-            "generate": {"probe_inputs": 1, "min_kept_share": 0.0},
+            "generate": {"probe_inputs": 1, "min_kept_share": 0.0, "teacher": "current"},
             "train": {"steps": 2},
             # Two held-out inputs are no evidence at any usual level: it promotes what doesn't measure worse.
             "gate": {"margin": 0.75, "level": 0.99, "looks": 3},

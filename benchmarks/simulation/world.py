@@ -41,7 +41,7 @@ from s2d_loop.sources import open_source
 from s2d_loop.stages import Run
 from s2d_loop.stop import SafePoint
 from s2d_loop.store import LocalStore, Store
-from s2d_loop.weights import weights_digest
+from s2d_loop.weights import local_folder, weights_digest
 
 
 class World:
@@ -164,13 +164,14 @@ class World:
         config, store = self.config, self.store()
         start = Weights(f"{INPUTS}/start", weights_digest(f"{INPUTS}/start"))
         sources = tuple(open_source(each, now=self.clock.now) for each in config.sources)
-        checked = Checked(store, start, Path(RUN, "weights"), sources, {})
+        checked = Checked(store, start, sources, {})
         ledger = driver.begin(config, checked)
         self.kernel.say(f"begins behind record {len(ledger.records)}")
         if finished := ledger.last("finished"):
             return ExitCode.HELD if finished.facts["held"] else ExitCode.DONE
         ledger.take_lease()
-        checked.weights_dir.mkdir(parents=True, exist_ok=True)
+        weights_dir = local_folder(config.run.weights_dir, ledger)
+        weights_dir.mkdir(parents=True, exist_ok=True)
         return run_loop(
             Run(
                 config=config,
@@ -182,7 +183,7 @@ class World:
                 progress=SilentProgress(),
                 sources=sources,
                 start=start,
-                weights_dir=checked.weights_dir,
+                weights_dir=weights_dir,
                 safe_point=self._safe_point(ledger),
             )
         )

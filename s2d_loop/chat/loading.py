@@ -88,7 +88,7 @@ def end_tokens(path: str, tokenizer: Any) -> frozenset[int]:
         if Path(path, "generation_config.json").is_file():
             configured = GenerationConfig.from_pretrained(path, local_files_only=True).eos_token_id
         else:
-            config = AutoConfig.from_pretrained(path, local_files_only=True)
+            config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
             configured = GenerationConfig.from_model_config(config).eos_token_id
     except (OSError, ValueError):
         configured = None
@@ -100,7 +100,7 @@ def _mistral(path: str) -> Any:
     from vllm.tokenizers.registry import get_tokenizer
 
     try:
-        return get_tokenizer(path, tokenizer_mode="mistral")
+        return get_tokenizer(path, tokenizer_mode="mistral", trust_remote_code=False)
     except Exception as error:
         raise _unreadable(path, error) from error
 
@@ -110,7 +110,9 @@ def _hugging_face(path: str) -> Any:
 
     try:
         # As vLLM asks for it: Mistral's format only where it is the one above.
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, mistral_format=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False, mistral_format=False
+        )
     except Exception as error:
         raise _unreadable(path, error) from error
     if getattr(tokenizer, "chat_template", None) is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from s2d_loop import thoughts
+from s2d_loop.chat.limits import OverLimitError, limited
 from s2d_loop.errors import BadInputError, ConversationRefusedError
 from s2d_loop.records import Message, Messages, TemplateArguments
 
@@ -134,6 +135,10 @@ def takes_parts(tokenizer: Any) -> bool:
     raise BadInputError(f"{refusals[0]}: name another template with model.chat_template")
 
 
+# A template's own words are some thousands of characters, and some repeat a turn.
+_LONGEST, _TIMES = 1 << 20, 8
+
+
 def render(
     tokenizer: Any,
     messages: Messages,
@@ -176,9 +181,18 @@ def _rendered(
         for message in messages
     ]
     try:
-        text: str = tokenizer.apply_chat_template(
-            turns, add_generation_prompt=answer_follows, tokenize=False, **dict(arguments)
-        )
+        with limited():
+            text: str = tokenizer.apply_chat_template(
+                turns, add_generation_prompt=answer_follows, tokenize=False, **dict(arguments)
+            )
+        if len(text) > _LONGEST + _TIMES * sum(len(message.content) for message in messages):
+            raise ValueError(f"it makes {len(text)} characters of it")
+    except OverLimitError as error:
+        size = sum(len(message.content) for message in messages)
+        raise BadInputError(
+            f"the chat template, given a conversation of {size} characters: {error}: name another template with "
+            "model.chat_template"
+        ) from error
     except Exception as error:
         # Whatever a template does wrong with a conversation costs that conversation only.
         raise refused(messages, error) from error

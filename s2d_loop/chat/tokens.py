@@ -7,6 +7,7 @@ with the answer in it: templates of today leave thoughts out, add empty ones, or
 
 import functools
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -205,6 +206,11 @@ class Chat:
         return str(
             self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         )
+
+    @property
+    def control(self) -> re.Pattern[str]:
+        """Finds what a text spells out that the model would otherwise take for a control token."""
+        return self._pattern
 
     def is_control(self, token: int) -> bool:
         """Whether a token steers the model."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from s2d_loop.errors import ExitCode, S2DError
-from s2d_loop.report.text import visible
+from s2d_loop.terminal import echo, guard
 
 app = typer.Typer(
     name="s2d",
@@ -27,18 +27,17 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 def main(args: list[str] | None = None) -> NoReturn:
     """The `s2d` command: every failure that a person can act on is a message and an exit code."""
+    guard()
     try:
-        code: Any = app(args=args, standalone_mode=False)
+        # Not by calling `app`, which puts a hook for tracebacks of its own in the place of ours.
+        code: Any = typer.main.get_command(app)(args=args, standalone_mode=False)
     except S2DError as error:
-        # It may quote a stranger's data: a column, a row, a path.
-        typer.echo(f"s2d: {visible(str(error))}", err=True)
+        echo(f"s2d: {error}", err=True)
         code = error.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        typer.echo("s2d: interrupted; the same command goes on from what was committed.", err=True)
+        echo("s2d: interrupted; the same command goes on from what was committed.", err=True)
         code = ExitCode.INTERRUPTED
     except typer.TyperException as error:
-        typer.echo(
-            f"s2d: {visible(error.format_message())} (`s2d COMMAND --help` lists what it takes)", err=True
-        )
+        echo(f"s2d: {error.format_message()} (`s2d COMMAND --help` lists what it takes)", err=True)
         code = ExitCode.BAD_INPUT
     sys.exit(int(code or 0))

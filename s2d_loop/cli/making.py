@@ -1,6 +1,5 @@
 """Commands for people who extend s2d_loop or run the paper's tables again."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,6 +7,7 @@ import typer
 
 from s2d_loop.cli.app import Json, Overrides, app
 from s2d_loop.errors import ExitCode
+from s2d_loop.terminal import echo, echo_json
 
 
 @app.command()
@@ -26,8 +26,13 @@ def reproduce(
         str | None, typer.Option(help="A folder of --configs: testbed, paper, paper-8b, smollm2 or your own.")
     ] = None,
     data: Annotated[
-        Path, typer.Option(help="Where the sets are, as `s2d data NAME --out DATA/NAME` makes them.")
-    ] = Path("data"),
+        Path | None,
+        typer.Option(
+            help="Where the sets are, as `s2d data NAME --out DATA/NAME` makes them: `data`, or what ships for "
+            "the testbed, unless given.",
+            show_default=False,
+        ),
+    ] = None,
     scale: Annotated[
         float, typer.Option(min=0.0001, max=1.0, help="The part of inputs and steps to take.")
     ] = 1.0,
@@ -62,9 +67,9 @@ def reproduce(
 
     wanted = Wanted(model, settings, tuple(overrides or ()), scale, validation, data, out, configs)
     if check:
-        typer.echo(check_table(table, wanted, Rates(tokens_per_second, train_tokens_per_second)))
+        echo(check_table(table, wanted, Rates(tokens_per_second, train_tokens_per_second)))
     else:
-        typer.echo(reproduce_table(table, wanted, seed or [0], progress()))
+        echo(reproduce_table(table, wanted, seed or [0], progress()))
 
 
 @app.command("try")
@@ -104,7 +109,7 @@ def try_(
         recorded=recorded,
     )
     if as_json:
-        typer.echo(json.dumps(to_dict(tried)))
+        echo_json(to_dict(tried))
     else:
         show_tried(open_console(), tried)
     raise typer.Exit(ExitCode.FAILED if tried.error else ExitCode.DONE)
@@ -119,7 +124,5 @@ def new(
     from s2d_loop.scaffold import path_of, write_new
 
     for path in write_new(kind, name, Path()):
-        typer.echo(f"wrote {path}")
-    typer.echo(
-        f"Test it: python -m pytest test_{name}.py\nName it: {path_of(kind, name)}, with PYTHONPATH=$PWD"
-    )
+        echo(f"wrote {path}")
+    echo(f"Test it: python -m pytest test_{name}.py\nName it: {path_of(kind, name)}, with PYTHONPATH=$PWD")

@@ -9,7 +9,7 @@ import typer
 from s2d_loop.cli.app import Json, RunDir, app
 from s2d_loop.cli.opening import open_ledger
 from s2d_loop.errors import BadInputError, ExitCode
-from s2d_loop.report.text import visible
+from s2d_loop.terminal import echo, echo_json
 
 if TYPE_CHECKING:
     from s2d_loop.ledger import Ledger
@@ -42,7 +42,7 @@ def status(
         found = state(ledger)
         if as_json:
             said = {**shown.status(view), "state": found.name, "why": found.why}
-            typer.echo(json.dumps(said, indent=None if follow else 2))
+            echo_json(said, indent=None if follow else 2)
         else:
             shown.print_status(open_console(), view)
         if not follow or found.exit_code is not None:
@@ -73,7 +73,7 @@ def runs(
 
     rows = list(found(folder, SystemClock()))
     if as_json:
-        typer.echo(json.dumps(rows))
+        echo_json(rows)
     elif rows:
         open_console().print(runs_table(rows))
     else:
@@ -103,12 +103,12 @@ def lineage(
             f"the training rows of version {found[0]['version']} are no longer kept (retention.pool)"
         )
     if as_json:
-        typer.echo(json.dumps({"versions": found, **({"rows": list(listed)} if rows else {})}))
+        echo_json({"versions": found, **({"rows": list(listed)} if rows else {})})
         return
     for line in lines.as_text(found):
-        typer.echo(visible(line))
+        echo(line)
     for row in listed:
-        typer.echo(visible(f"  {row['row']}  round {row['round']}  {row['task']}  {row['input']}"))
+        echo(f"  {row['row']}  round {row['round']}  {row['task']}  {row['input']}")
 
 
 @app.command()
@@ -122,11 +122,11 @@ def why(
 
     found = causes.why(open_ledger(run), wanted)
     if as_json:
-        typer.echo(json.dumps(found))
+        echo_json(found)
     elif found:
         for each in found:
             for line in causes.as_text(each):
-                typer.echo(visible(line))
+                echo(line)
     if not found:
         raise BadInputError("no source has delivered this input so far (its id, or the whole of its text)")
 
@@ -143,7 +143,10 @@ def doctor(run: RunDir, as_json: Json = False) -> None:
         checkup = checks.examine(run)
     except checks.NotThereError as error:
         raise BadInputError(str(error)) from error
-    typer.echo(checks.as_json(checkup) if as_json else checks.as_text(checkup))
+    if as_json:
+        echo_json(json.loads(checks.as_json(checkup)), indent=2)
+    else:
+        echo(checks.as_text(checkup))
     raise typer.Exit(ExitCode.FAILED if checkup.findings else ExitCode.DONE)
 
 
@@ -161,7 +164,7 @@ def rollback(
     """
     from s2d_loop.operate.service import roll_back
 
-    typer.echo(roll_back(open_ledger(run), version))
+    echo(roll_back(open_ledger(run), version))
 
 
 @app.command()
@@ -179,7 +182,7 @@ def promote(
     """
     from s2d_loop.operate.service import promote as put
 
-    typer.echo(put(open_ledger(run), version))
+    echo(put(open_ledger(run), version))
 
 
 @app.command()
@@ -202,9 +205,12 @@ def forget(
 
     ledger = open_ledger(run)
     found = forgetting.plan(ledger, source) if dry_run else forgetting.forget(ledger, source)
-    typer.echo(json.dumps(found.to_json()) if as_json else found.text())
-    if not dry_run and not as_json:
-        typer.echo(f"Forgotten. Take {source} out of the configuration, and run `s2d run` again.")
+    if as_json:
+        echo_json(found.to_json())
+        return
+    echo(found.text())
+    if not dry_run:
+        echo(f"Forgotten. Take {source} out of the configuration, and run `s2d run` again.")
 
 
 @app.command()
@@ -218,4 +224,4 @@ def release(
     """
     from s2d_loop.operate import release as lifting
 
-    typer.echo(visible(lifting.release(open_ledger(run), source)))
+    echo(lifting.release(open_ledger(run), source))

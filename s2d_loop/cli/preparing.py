@@ -7,6 +7,7 @@ import typer
 
 from s2d_loop.cli.app import app
 from s2d_loop.errors import BadInputError
+from s2d_loop.terminal import echo
 
 
 @app.command()
@@ -39,8 +40,8 @@ def data(
     if (out is None) == (check is None):
         raise BadInputError("s2d data needs one of the two: --out DIR makes the set, --check DIR looks at it")
     if out is not None:
-        typer.echo(make_set(name, out, seed=seed, origin=origin, words=words))
+        echo(make_set(name, out, seed=seed, origin=origin, words=words))
     elif check is not None:
         if origin is not None or words is not None:
             raise BadInputError("--check looks at the folder alone: leave --from and --words out")
-        typer.echo(check_set(name, check, seed=seed))
+        echo(check_set(name, check, seed=seed))

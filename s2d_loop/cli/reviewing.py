@@ -1,6 +1,6 @@
 """Where people say which answers are right."""
 
-import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,6 +8,7 @@ import typer
 from s2d_loop.cli.app import Json, RunDir, app
 from s2d_loop.cli.opening import open_ledger
 from s2d_loop.errors import BadInputError
+from s2d_loop.terminal import echo, echo_json
 
 
 @app.command()
@@ -20,6 +21,10 @@ def review(
     summary: Annotated[
         bool, typer.Option("--summary", help="Say what came of it, and open no page.")
     ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Your own configuration of the run, where its tasks are code or files of yours."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Label answers blind on a page of this machine; the gate then measures against the labels.
@@ -28,6 +33,7 @@ def review(
     goes on beside it.  Ctrl-C ends it; everything that was labelled is kept.
     """
     from s2d_loop.clock import SystemClock
+    from s2d_loop.config import load
     from s2d_loop.labels import check_rater, read_labels
     from s2d_loop.review.items import items
     from s2d_loop.review.server import Server
@@ -39,25 +45,25 @@ def review(
         if rater is None:
             raise BadInputError("--rater: say who labels, such as --rater ada (or --summary)")
         check_rater(rater)
-    ledger = open_ledger(run)
+    ledger, own = open_ledger(run), load(str(config)) if config else None
     if not summary:
         assert rater is not None
-        found = items(ledger)
+        found = items(ledger, own)
         if not found:
             raise BadInputError(
                 f"{run}: there is nothing to label yet: every held-out input has a reference, "
                 "and no round has been curated"
             )
         with Server(Sitting(rater, found, read_labels(ledger.store), SystemClock()), port) as server:
-            typer.echo(f"Label at {server.url}")
-            typer.echo("1, 2, ... the right answer; 0 none; space can't tell; u undo.  Ctrl-C ends it.")
+            echo(f"Label at {server.url}")
+            echo("1, 2, ... the right answer; 0 none; space can't tell; u undo.  Ctrl-C ends it.")
             try:
                 server.serve_forever()
             except KeyboardInterrupt:
-                typer.echo("")
-    result = summarised(ledger)
+                echo()
+    result = summarised(ledger, own)
     if as_json:
-        typer.echo(json.dumps(result))
+        echo_json(result)
     else:
         for line in as_text(result):
-            typer.echo(line)
+            echo(line)

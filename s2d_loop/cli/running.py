@@ -1,6 +1,5 @@
 """Commands that run the loop or check what it would do."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from s2d_loop.cli.app import ConfigFile, Json, Overrides, app
 from s2d_loop.cli.opening import open_view, write_page
+from s2d_loop.terminal import echo, echo_json
 
 
 @app.command()
@@ -42,8 +42,8 @@ def check(config: ConfigFile, overrides: Overrides = None) -> None:
     from s2d_loop.preflight import describe
 
     loaded = load(config, overrides or [])
-    describe(loaded, preflight(loaded, hash_weights=False), typer.echo)
-    typer.echo("\n# The resolved configuration\n" + resolved_yaml(loaded).rstrip())
+    describe(loaded, preflight(loaded, hash_weights=False), echo)
+    echo("\n# The resolved configuration\n" + resolved_yaml(loaded).rstrip())
 
 
 @app.command("eval")
@@ -64,10 +64,10 @@ def evaluate(
     loaded = load(config, overrides or [])
     found = evaluate_model(loaded, model, task, f"system{system}", samples, progress())
     if as_json:
-        typer.echo(json.dumps(found))
+        echo_json(found)
     else:
         accuracy = "no references" if found["accuracy"] is None else f"{found['accuracy']:.1%}"
-        typer.echo(
+        echo(
             f"{task}, System {system}: {accuracy} ({found['low']:.1%} to {found['high']:.1%}, "
             f"n={found['n']}), {found['tokens']:.1f} tokens an input, {found['unparsable']} unparsable"
         )
@@ -110,4 +110,4 @@ def submit(
 
     options = Options(follow=follow, runtime_env=runtime_env, ship_code=ship_code, take_over=take_over)
     loaded = load(config, overrides or [])
-    raise typer.Exit(submit_config(loaded, Cluster(address, token_file), options, typer.echo))
+    raise typer.Exit(submit_config(loaded, Cluster(address, token_file), options, echo))

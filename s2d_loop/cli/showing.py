@@ -8,6 +8,7 @@ import typer
 from s2d_loop.cli.app import Json, RunDir, app
 from s2d_loop.cli.opening import open_ledger, write_page
 from s2d_loop.errors import ExitCode
+from s2d_loop.terminal import echo
 
 
 @app.command()
@@ -61,7 +62,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where the page goes; RUN/report.html by default.")] = None,
 ) -> None:
     """Write the run's HTML page."""
-    typer.echo(write_page(run, out))
+    echo(write_page(run, out))
 
 
 @app.command()
@@ -73,4 +74,4 @@ def inspect(
     from s2d_loop.report import inspect_logs
 
     for path in inspect_logs.write(open_ledger(run), out):
-        typer.echo(path)
+        echo(path)

@@ -7,6 +7,8 @@ from typing import Any
 import yaml
 
 from s2d_loop.config.document import NUMBER
+from s2d_loop.config.problems import Key, dotted
+from s2d_loop.config.secrets import is_secret, masked
 from s2d_loop.config.tree import Config
 
 
@@ -26,28 +28,31 @@ def resolved_yaml(config: Config) -> str:
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What changed between two dumped configurations: `train.steps: 100 -> 200`, a line each."""
-    return list(_differences("", old, new))
+    """What changed between two dumped configurations: `train.steps: 100 -> 200`, a line each.
+
+    A secret that is changed changes nothing of what a run makes, and is never shown.
+    """
+    return list(_differences((), masked(old), masked(new)))
 
 
 _ABSENT = object()
 
 
-def _differences(key: str, old: Any, new: Any) -> Iterator[str]:
+def _differences(key: Key, old: Any, new: Any) -> Iterator[str]:
+    if key and is_secret(key):
+        return
     if isinstance(old, dict) and isinstance(new, dict):
         for name in [*old, *(name for name in new if name not in old)]:
-            yield from _differences(
-                f"{key}.{name}" if key else str(name), old.get(name, _ABSENT), new.get(name, _ABSENT)
-            )
+            yield from _differences((*key, name), old.get(name, _ABSENT), new.get(name, _ABSENT))
     elif isinstance(old, list) and isinstance(new, list):
         for number in range(max(len(old), len(new))):
             yield from _differences(
-                f"{key}.{number}",
+                (*key, number),
                 old[number] if number < len(old) else _ABSENT,
                 new[number] if number < len(new) else _ABSENT,
             )
     elif type(old) is not type(new) or old != new:
-        yield f"{key}: {_shown(old)} -> {_shown(new)}"
+        yield f"{dotted(key)}: {_shown(old)} -> {_shown(new)}"
 
 
 def _shown(value: Any) -> str:

@@ -38,8 +38,9 @@ class EngineConfig(Tree):
 
 
 class GenerateConfig(Tree):
-    teacher: Literal["current", "start"] = "current"
-    """Whose System 2 is distilled: the promoted weights', as in the paper, or always the starting weights'."""
+    teacher: Literal["current", "start"] = "start"
+    """Whose System 2 is distilled: always the starting weights', or the promoted weights'.  In a first round they are
+    the same; later on, training on direct answers has cost the promoted ones some of it (docs/decisions/0020)."""
     num_runners: PositiveInt = 1
     """Runner actors; each keeps many inputs in flight."""
     rows_in_flight: PositiveInt = 64

@@ -44,7 +44,7 @@ class SourceConfig(Tree):
     """For `format: requests`: leave out a system prompt that all of a workload's first requests have."""
     options: dict[str, str] = {}
     """Settings for the client library (fsspec's driver, librdkafka, deltalake).  A value such as `$TOKEN` is
-    taken from the environment, so that no secret is kept with the run."""
+    taken from the environment; a secret has to be, since the configuration is kept with the run."""
     timeout_s: PositiveFloat = 300.0
     """How long a service that doesn't answer is tried before the run stops."""
     limit: PositiveInt | None = None

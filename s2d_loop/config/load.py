@@ -12,6 +12,7 @@ from s2d_loop.config.generation import EngineConfig
 from s2d_loop.config.inputs import SourceConfig
 from s2d_loop.config.misfits import misfits
 from s2d_loop.config.problems import Key, error
+from s2d_loop.config.secrets import literal_secrets
 from s2d_loop.config.tasks import TaskConfig
 from s2d_loop.config.tree import Config
 from s2d_loop.config.words import plain
@@ -32,6 +33,8 @@ def load(path: str, overrides: Sequence[str] = ()) -> Config:
     except ValidationError as err:
         for key, text in _found(err, document.data):
             document.report(key, text)
+    for key, text in literal_secrets(document.data):
+        document.report(key, text)
     if document.problems:
         raise error(_subject(document), document.problems)
     return config

@@ -5,6 +5,7 @@ from typing import Any
 
 from s2d_loop.config.document import Document, value
 from s2d_loop.config.problems import Key, Place, Problem
+from s2d_loop.config.secrets import masked
 
 _AFTER_EVERY_LINE = 1_000_000_000
 
@@ -12,9 +13,11 @@ _AFTER_EVERY_LINE = 1_000_000_000
 def apply(document: Document, overrides: Sequence[str]) -> None:
     """Write the overrides into the document, in order; what can't be written becomes a problem."""
     for number, override in enumerate(overrides):
-        place = Place(_AFTER_EVERY_LINE + number, f"override {override!r}")
         name, equals, text = override.partition("=")
         name = name.strip()
+        harmless = masked(text, tuple(name.split(".")))
+        said = override if harmless == text else f"{name}={harmless}"
+        place = Place(_AFTER_EVERY_LINE + number, f"override {said!r}")
         try:
             if not equals or not name:
                 raise ValueError("wanted key.sub=value, such as train.steps=200")

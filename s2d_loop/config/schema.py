@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from s2d_loop.config.tree import Config
+from s2d_loop.terminal import echo
 
 PATH = Path(__file__).parents[1] / "schema.json"
 
@@ -19,4 +20,4 @@ def render() -> str:
 
 if __name__ == "__main__":
     PATH.write_text(render(), encoding="utf-8")
-    print(f"wrote {PATH}")
+    echo(f"wrote {PATH}")

@@ -8,6 +8,7 @@ from pydantic_core import ErrorDetails
 
 from s2d_loop.config.keys import below, lookup, nearest
 from s2d_loop.config.problems import Key, dotted
+from s2d_loop.config.secrets import masked
 
 _WANTED = {
     "int_type": "a whole number",
@@ -31,7 +32,8 @@ _BOUNDS = {
 
 def plain(detail: ErrorDetails) -> list[tuple[Key, str]]:
     """The keys that one validation error is about, each with a sentence."""
-    kind, key, given = detail["type"], tuple(detail["loc"]), detail["input"]
+    kind, key = detail["type"], tuple(detail["loc"])
+    given = masked(detail["input"], key)
     context: dict[str, Any] = detail.get("ctx", {})
     if kind == "value_error":
         return [_rule(key, line) for line in str(context["error"]).splitlines()]

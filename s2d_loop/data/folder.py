@@ -6,7 +6,6 @@ A folder is written under another name and renamed, and never over anything.
 import hashlib
 import json
 import secrets
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import s2d_loop
+from s2d_loop import folders
 from s2d_loop.data.base import DataSet, Made
 from s2d_loop.data.promises import inputs, num_questions
 from s2d_loop.errors import BadInputError
@@ -131,7 +131,7 @@ def write(folder: Path, files: Mapping[str, bytes], manifest: Manifest) -> None:
     except OSError as error:
         raise BadInputError(f"{folder}: can't be written: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        folders.remove(partial)
 
 
 def sha256(content: bytes) -> str:

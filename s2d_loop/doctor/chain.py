@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from s2d_loop.doctor.findings import ALTERED, RESTORE, Check
-from s2d_loop.doctor.root import Root, inside, read
+from s2d_loop.doctor.root import RefusedError, Root, inside, read
 
 FORMAT = 2
 _NAME = re.compile(r"ledger/(\d{8})\.json")
@@ -27,6 +27,35 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "prev": str,
     "format": int,
 }
+
+
+Shape = Any
+"""The form of a fact: a type; a list of one form; the forms of some keys; or, in a tuple, that of every value."""
+
+_WEIGHTS = {"path": str, "digest": str}
+_STAGES: dict[str, dict[str, Shape]] = {
+    "intake": {"cursors": (dict,)},
+    "triage": {"weights": str},
+    "generate": {"weights": str},
+    "train": {"weights": _WEIGHTS, "start": str},
+    "evaluate": {"weights": str},
+    "gate": {"decision": str},
+    "attribute": {"named": [str]},
+    "promote": {"weights": _WEIGHTS},
+}
+_SERVING = {"void": [int], "digest": str, "version": int}
+_KINDS: dict[str, dict[str, Shape]] = {
+    "run": {"start": str},
+    "forget": {"void": [int], "source": str},
+    "rollback": _SERVING,
+    "promote": _SERVING,
+    "collapsed": _SERVING,
+    "release": {"source": str},
+    "swept": {"paths": [str]},
+}
+"""The facts that the checks rest on, by the kind of a record or by its stage."""
+_MOST_VALUES = 1_000_000
+"""Values of a record, which take a hundred times their bytes once they are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +98,19 @@ def read_ledger(root: Root, check: Check) -> list[Entry]:
     """The records up to the first that is damaged: what stands behind it can't be trusted."""
     entries: list[Entry] = []
     head = ""
-    while (data := read(root, path := record_path(len(entries) + 1))) is not None:
-        check.looked += 1
+    while True:
+        path = record_path(len(entries) + 1)
         try:
+            data = read(root, path)
+            if data is None:
+                break
+            check.looked += 1
             entries.append(entry_of(path, data, len(entries) + 1, head))
         except DamagedError as damage:
             check.found(path, str(damage), damage.remedy)
+            break
+        except RefusedError as error:
+            check.found(path, f"can't be read: {error}", RESTORE)
             break
         head = hashlib.sha256(data).hexdigest()
     if not entries and not check.findings:
@@ -110,6 +146,8 @@ def _behind(root: Root, check: Check, following: int) -> None:
 
 def _record(data: bytes) -> dict[str, Any]:
     """The record in its envelope: byte for byte what writing it again would give."""
+    if sum(map(data.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise DamagedError(f"holds more than {_MOST_VALUES:,} values, which no record of a run does", ALTERED)
     try:
         envelope = json.loads(data)
         record = envelope["record"]
@@ -117,7 +155,7 @@ def _record(data: bytes) -> dict[str, Any]:
         intact = hashlib.sha256(canonical(record)).hexdigest() == envelope["sha256"]
         same = canonical({"record": record, "sha256": envelope["sha256"]}) == data
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DamagedError(f"is damaged: it isn't a record ({type(error).__name__}: {error})") from error
+        raise DamagedError(f"is damaged: it isn't a record ({type(error).__name__})") from error
     if type(number) is int and number < FORMAT:
         raise DamagedError(
             f"has format {number}, which is older than the {FORMAT} that is known here",
@@ -161,8 +199,14 @@ def entry_of(path: str, data: bytes, seq: int, prev: str) -> Entry:
         numbers += [n for file in files for n in (file.rows, file.size)]
         if any(type(n) is not int or n < 0 for n in numbers):
             raise ValueError("a count that is no count")
+        wanted = (
+            _STAGES.get(record["stage"], {}) if record["kind"] == "stage" else _KINDS.get(record["kind"], {})
+        )
+        for name, shape in wanted.items():
+            if not _fits(record["facts"].get(name), shape):
+                raise ValueError(f"facts.{name} is missing or of another form")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DamagedError(f"holds what no record of a run holds: {error}", ALTERED) from error
+        raise DamagedError(f"holds what no record of a run holds: {str(error)[:200]}", ALTERED) from error
     return Entry(
         path=path,
         into=counts["in"],
@@ -172,3 +216,13 @@ def entry_of(path: str, data: bytes, seq: int, prev: str) -> Entry:
         facts=record["facts"],
         **{name: record[name] for name in ("seq", "kind", "iteration", "stage", "attempt")},
     )
+
+
+def _fits(value: Any, shape: Shape) -> bool:
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(_fits(each, shape[0]) for each in value)
+    if isinstance(shape, tuple):
+        return isinstance(value, dict) and all(_fits(each, shape[0]) for each in value.values())
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(_fits(value.get(name), each) for name, each in shape.items())
+    return type(value) is shape

@@ -8,8 +8,10 @@ import pyarrow.parquet as pq
 
 from s2d_loop.doctor.chain import Entry, File
 from s2d_loop.doctor.findings import ALTERED, RESTORE, Check, Checkup
-from s2d_loop.doctor.root import OutsideError, Root, chunks, size_of
+from s2d_loop.doctor.root import RefusedError, Root, chunks, size_of
 from s2d_loop.doctor.story import Story
+from s2d_loop.unpacked import UnpackError
+from s2d_loop.unpacked import check as unpackable
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _INPUT = {
@@ -100,13 +102,14 @@ def _unchanged(check: Check, root: Root, story: Story, entry: Entry, file: File)
         with root.open(file.path) as opened:
             size = size_of(opened)
             sha256 = hashlib.sha256()
-            for piece in chunks(opened):
+            # One of another size needs no reading, however large it is.
+            for piece in chunks(opened) if size == file.size else ():
                 sha256.update(piece)
     except FileNotFoundError:
         if not story.swept(file.path) and not story.void(entry):
             check.found(file.path, f"is missing: {entry.where} committed it, and nothing swept it", RESTORE)
         return False
-    except OutsideError as error:
+    except RefusedError as error:
         check.found(file.path, str(error), ALTERED)
         return False
     if (size, sha256.hexdigest()) != (file.size, file.sha256):
@@ -118,9 +121,13 @@ def _unchanged(check: Check, root: Root, story: Story, entry: Entry, file: File)
 
 def _readable(check: Check, root: Root, entry: Entry, file: File) -> bool:
     try:
-        with root.open(file.path) as opened, pq.ParquetFile(opened) as parquet:
-            rows, schema = parquet.metadata.num_rows, parquet.schema_arrow
-    except pa.ArrowException as error:
+        with root.open(file.path) as opened:
+            rows = unpackable(opened)
+            schema = pq.ParquetFile(opened).schema_arrow
+    except UnpackError as error:
+        check.found(file.path, f"{error}, though {entry.where} committed it", ALTERED)
+        return False
+    except (pa.ArrowException, OSError) as error:
         check.found(file.path, f"isn't a Parquet file, though {entry.where} committed it: {error}", ALTERED)
         return False
     if rows != file.rows:

@@ -6,11 +6,12 @@ import re
 
 from s2d_loop.doctor.chain import canonical
 from s2d_loop.doctor.findings import ALTERED, RESTORE, Check, Checkup
-from s2d_loop.doctor.root import Root, read
+from s2d_loop.doctor.root import RefusedError, Root, read
 from s2d_loop.doctor.story import Story
 
 LABEL = re.compile(r"labels/([a-z0-9][a-z0-9_-]{0,31})/(\d{8})\.json")
 _FORMAT = 1
+_LONGEST = 1 << 20
 _SAID = ("right", "none", "unsure", "undone")
 
 
@@ -41,7 +42,11 @@ def _heads(check: Check, root: Root, rater: str, last: int) -> list[str]:
     for seq in range(1, last + 1):
         check.looked += 1
         path = f"labels/{rater}/{seq:08d}.json"
-        data = read(root, path)
+        try:
+            data = read(root, path)
+        except RefusedError as error:
+            check.found(path, f"can't be read: {error}", RESTORE)
+            break
         if data is None:
             check.found(path, "is missing, and there are labels behind it", RESTORE)
             break
@@ -53,13 +58,15 @@ def _heads(check: Check, root: Root, rater: str, last: int) -> list[str]:
 
 
 def _wrong(data: bytes, rater: str, seq: int, prev: str) -> str | None:
+    if len(data) > _LONGEST:
+        return f"has {len(data):,} bytes, and no label has more than {_LONGEST:,}"
     try:
         envelope = json.loads(data)
         label = envelope["label"]
         sound = hashlib.sha256(canonical(label)).hexdigest() == envelope["sha256"]
         same = canonical({"label": label, "sha256": envelope["sha256"]}) == data
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        return f"is damaged: it isn't a label ({type(error).__name__}: {error})"
+        return f"is damaged: it isn't a label ({type(error).__name__})"
     if not sound or not same:
         return "is damaged: its bytes aren't those that were written"
     if label["format"] != _FORMAT:

@@ -1,5 +1,10 @@
-"""Reads a run's root, a directory or a URI, and never anything outside of it."""
+"""Reads a run's root, a directory or a URI, and never anything outside of it.
 
+A root is a stranger's: a file is opened by one function, which follows no link below the root and opens
+nothing but plain files, and nothing is read whole before its size is known.
+"""
+
+import contextlib
 import io
 import os
 import stat
@@ -12,8 +17,12 @@ class NotThereError(Exception):
     """There is no run to check."""
 
 
-class OutsideError(ValueError):
-    """A path that leaves the root, or is reached through a link."""
+class RefusedError(ValueError):
+    """A path that leaves the root, or is reached through a link, or what lies there is no plain file, or too large."""
+
+
+MOST_READ = 64 << 20
+"""Bytes of a file that is read whole."""
 
 
 class Root(Protocol):
@@ -22,7 +31,7 @@ class Root(Protocol):
     uri: str
 
     def open(self, path: str) -> IO[bytes]:
-        """The file's bytes, seekable; FileNotFoundError if there are none, OutsideError for a link."""
+        """A plain file's bytes, seekable; FileNotFoundError if nothing is there, RefusedError for anything else."""
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Every file under the root with its size."""
@@ -30,14 +39,17 @@ class Root(Protocol):
     def links(self) -> Iterator[tuple[str, str]]:
         """Every symbolic link under the root, and what it leads to."""
 
+    def special(self) -> Iterator[tuple[str, str]]:
+        """Whatever else lies under the root and is no plain file, and what it is."""
+
 
 def inside(path: str) -> str:
     """`path` as it is, if it stays under the root it is relative to."""
     parts = PurePosixPath(path).parts
     if not parts or path != str(PurePosixPath(path)) or path.startswith("/") or ".." in parts:
-        raise OutsideError(f"{path!r} doesn't stay inside the run")
+        raise RefusedError(f"{path!r} doesn't stay inside the run")
     if "\\" in path or any(not c.isprintable() for c in path):
-        raise OutsideError(f"{path!r} holds characters that no path of a run has")
+        raise RefusedError(f"{path!r} holds characters that no path of a run has")
     return path
 
 
@@ -58,30 +70,73 @@ class Local:
             raise NotThereError(f"{path}: there is no run here (no ledger)")
 
     def open(self, path: str) -> IO[bytes]:
-        target = self._base
-        for part in PurePosixPath(inside(path)).parts:
-            target = target / part
-            if target.is_symlink():
-                raise OutsideError(f"{path!r} is reached through a symbolic link")
-        if not stat.S_ISREG(target.stat().st_mode):
-            raise OutsideError(f"{path!r} is not a plain file")
-        return target.open("rb")
+        *folders, name = PurePosixPath(inside(path)).parts
+        at = os.open(self._base, _FOLDER)
+        try:
+            for folder in folders:
+                below = os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
+                os.close(at)
+                at = below
+            _refuse_special(path, os.stat(name, dir_fd=at, follow_symlinks=False))
+            file = open(os.open(name, _PLAIN, dir_fd=at), "rb")  # noqa: SIM115, PTH123
+        except NotADirectoryError:
+            raise RefusedError(f"{path!r} is reached through a symbolic link, or what is no folder") from None
+        finally:
+            os.close(at)
+        try:
+            _refuse_special(path, os.fstat(file.fileno()))
+        except RefusedError:
+            file.close()
+            raise
+        return file
 
     def files(self) -> Iterator[tuple[str, int]]:
-        for path in self._walk():
-            if not path.is_symlink():
-                yield path.relative_to(self._base).as_posix(), path.lstat().st_size
+        for path, found in self._walk():
+            if stat.S_ISREG(found.st_mode):
+                yield path.relative_to(self._base).as_posix(), found.st_size
 
     def links(self) -> Iterator[tuple[str, str]]:
-        for path in self._walk():
-            if path.is_symlink():
+        for path, found in self._walk():
+            if stat.S_ISLNK(found.st_mode):
                 yield path.relative_to(self._base).as_posix(), str(path.readlink())
 
-    def _walk(self) -> Iterator[Path]:
+    def special(self) -> Iterator[tuple[str, str]]:
+        for path, found in self._walk():
+            if not stat.S_ISREG(found.st_mode) and not stat.S_ISLNK(found.st_mode):
+                yield path.relative_to(self._base).as_posix(), _kind(found)
+
+    def _walk(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """Everything but folders.  A driver may remove something meanwhile."""
         for folder, folders, names in os.walk(self._base):
-            yield from (Path(folder, name) for name in sorted(names))
-            yield from (Path(folder, name) for name in sorted(folders) if Path(folder, name).is_symlink())
             folders.sort()
+            for path in (Path(folder, name) for name in [*sorted(names), *folders]):
+                with contextlib.suppress(FileNotFoundError):
+                    found = path.lstat()
+                    if not stat.S_ISDIR(found.st_mode):
+                        yield path, found
+
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# A pipe that is put there between two looks doesn't block.
+_PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def _kind(found: os.stat_result) -> str:
+    return _KINDS.get(stat.S_IFMT(found.st_mode), "of an unknown kind")
+
+
+def _refuse_special(path: str, found: os.stat_result) -> None:
+    """Raises RefusedError for anything but a plain file."""
+    if not stat.S_ISREG(found.st_mode):
+        raise RefusedError(f"{path!r} is {_kind(found)}, and no plain file")
 
 
 class Remote:
@@ -108,12 +163,18 @@ class Remote:
     def links(self) -> Iterator[tuple[str, str]]:
         return iter(())
 
+    def special(self) -> Iterator[tuple[str, str]]:
+        return iter(())
+
 
 def read(root: Root, path: str) -> bytes | None:
     """A small file whole, or None if it isn't there."""
     try:
         with root.open(path) as file:
-            return file.read()
+            size = size_of(file)
+            if size > MOST_READ:
+                raise RefusedError(f"{path!r} has {size:,} bytes; at most {MOST_READ:,} are read")
+            return file.read(MOST_READ)
     except FileNotFoundError:
         return None
 

@@ -4,6 +4,7 @@ The database is SQLite's own temporary file with a bounded cache, so that a run 
 checked in the memory of a small one.
 """
 
+import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -15,6 +16,12 @@ from s2d_loop.doctor.story import Story
 from s2d_loop.doctor.tables import batches, column, content_hash, conversations, pair_digest
 
 _CACHE_KIB = 64 << 10
+_LONGEST = 512
+"""Characters of a text that is held as it is; of a longer one its beginning and its digest, so that the disk lasts."""
+_PER_CALL = 100_000
+"""SQLite's own steps between two looks at the clock."""
+_STEPS, _STEPS_PER_ROW = 50_000_000, 10_000
+"""What all questions together may take: a hundred times what they do, and less than rows that all pair with all."""
 _TABLES = """
 CREATE TABLE heldout (task, content, grp, id);
 CREATE TABLE claimed (round, id, task, content, grp, holds);
@@ -66,6 +73,7 @@ class Rows:
 
     def __init__(self, root: Root, story: Story, intact: set[str]) -> None:
         self._root, self._story, self._intact = root, story, intact
+        self._calls = 0
         self._database = sqlite3.connect("")
         self._database.executescript(
             f"PRAGMA cache_size=-{_CACHE_KIB}; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;{_TABLES}"
@@ -97,7 +105,15 @@ class Rows:
                 outcomes = {"kept": entry.out, **entry.dropped}
                 self._insert("counted", ((stage, entry.iteration, *each) for each in outcomes.items()))
         self._database.executescript(_INDEXES + _VIEWS)
-        return sum(self.count(into) for _, _, into, _ in _READERS)
+        rows = sum(self.count(into) for _, _, into, _ in _READERS)
+        self._calls = (_STEPS + rows * _STEPS_PER_ROW) // _PER_CALL
+        self._database.set_progress_handler(self._is_over, _PER_CALL)
+        return rows
+
+    def _is_over(self) -> bool:
+        """Whether a question is given up: rows of a stranger can be such that it would take for ever."""
+        self._calls -= 1
+        return self._calls < 0
 
     def count(self, table: str) -> int:
         (number,) = next(self._database.execute(f"SELECT count(*) FROM {table}"))
@@ -126,7 +142,15 @@ class Rows:
 
     def _insert(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
         marks = ",".join("?" * _WIDTHS[table])
-        self._database.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+        self._database.executemany(f"INSERT INTO {table} VALUES ({marks})", map(_shortened, rows))
+
+
+def _shortened(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(_digested(x) if isinstance(x, str) and len(x) > _LONGEST else x for x in row)
+
+
+def _digested(text: str) -> str:
+    return f"{text[: _LONGEST // 2]}...{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}"
 
 
 def _heldout(root: Root, file: File, _: int) -> Iterator[tuple[Any, ...]]:

@@ -81,7 +81,8 @@ class Story:
         for entry in self.entries:
             after[entry.seq] = served[-1][1]
             if entry.kind in VOIDING:
-                served = [each for each in served if each[0] not in entry.facts["void"]]
+                void = set(entry.facts["void"])
+                served = [each for each in served if each[0] not in void]
             if entry.kind in SERVING:
                 served.append((entry.seq, entry.facts["digest"] or self.start))
             if entry.kind == "stage" and entry.stage == "promote":
@@ -138,7 +139,8 @@ def _order(check: Check, story: Story) -> None:
         if entry.kind in VOIDING:
             if not all(type(seq) is int and 0 < seq < entry.seq for seq in entry.facts["void"]):
                 check.found(entry.path, f"{entry.kind} makes void what isn't before it", ALTERED)
-            seen = {place: seq for place, seq in seen.items() if seq not in entry.facts["void"]}
+            void = set(entry.facts["void"])
+            seen = {place: seq for place, seq in seen.items() if seq not in void}
         if entry.kind != "stage":
             continue
         place = (entry.iteration, entry.stage)

@@ -34,6 +34,8 @@ def check_strays(checkup: Checkup, root: Root, story: Story) -> None:
         for path, target in root.links():
             if path not in ("promoted", "logs/latest"):
                 check.found(path, f"is a symbolic link (to {target}), which no run has there", "remove it")
+        for path, what in root.special():
+            check.found(path, f"is {what}, which no run has", "remove it")
     if attempts := left["left over"]:
         note = (
             f"{attempts} files of attempts that were never committed: harmless, {_amount(sizes['left over'])}"

@@ -1,4 +1,4 @@
-"""Committed tables as streams of plain columns, a few thousand rows at a time."""
+"""Committed tables as streams of plain columns, a row group at a time; `files` has said that they can be unpacked."""
 
 import hashlib
 import json
@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 
 from s2d_loop.doctor.chain import File
 from s2d_loop.doctor.root import Root
-
-_ROWS = 8192
+from s2d_loop.unpacked import MOST_ROWS
 
 Conversation = list[tuple[str, str]]
 
@@ -18,7 +17,8 @@ Conversation = list[tuple[str, str]]
 def batches(root: Root, file: File, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Some columns of a table; `a.b` is field b of the struct a."""
     with root.open(file.path) as opened, pq.ParquetFile(opened) as parquet:
-        yield from parquet.iter_batches(batch_size=_ROWS, columns=list(columns))
+        for group in range(parquet.num_row_groups):
+            yield from parquet.iter_batches(MOST_ROWS, row_groups=[group], columns=list(columns))
 
 
 def column(batch: pa.RecordBatch, path: str) -> list[object]:

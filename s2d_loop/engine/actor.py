@@ -7,7 +7,6 @@ has died ends its own process: Ray then tells everybody, and nothing is tried ag
 
 import asyncio
 import os
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,11 @@ from s2d_loop.chat.tokens import chat_of
 from s2d_loop.config.generation import EngineConfig
 from s2d_loop.engine import processes, proof, settings
 from s2d_loop.engine.mailbox import Mailboxes
+from s2d_loop.engine.prompts import Prompts, TooLongError
 from s2d_loop.engine.wire import Outcome, Proof, Refusal, Ticket
 from s2d_loop.errors import ConversationRefusedError, EngineError
-from s2d_loop.records import Messages, Reply, Request, TemplateArguments, Weights
+from s2d_loop.records import Reply, Request, TemplateArguments, Weights
+from s2d_loop.terminal import last_words
 
 # How often the engine looks whether its core lives.
 PULSE_S = 0.5
@@ -75,7 +76,7 @@ class Engine:
             raise EngineError(
                 f"it did not start on {weights.path}: {cause} (all of it: {self._log})"
             ) from None
-        self._render = lru_cache(maxsize=4096)(self._render_uncached)
+        self._prompts = Prompts(chat_of(self._tokenizer, self._ends), self._context())
         self._loaded = weights
         self._pulse = asyncio.create_task(self._watch_core())
 
@@ -174,21 +175,21 @@ class Engine:
         return await asyncio.to_thread(processes.end_members, self._group)
 
     async def _serve(self, request: Request) -> Reply | Refusal:
-        digest = self._admitted
-        if digest is None:
-            return Refusal(f"engine {self._name} serves no proved weights", retry=True)
         sampling = request.sampling
         try:
-            row = self._render(request.messages, sampling.chat_template_kwargs)
+            row = await self._prompts.ids(request.messages, sampling.chat_template_kwargs)
         except ConversationRefusedError as refused:
             return Refusal(str(refused), retry=False, refused=True)
-        if len(row) >= self._context():
+        except TooLongError as long:
             return Refusal(
-                f"the prompt has {len(row)} tokens, but the engine's context is {self._context()} tokens "
+                f"the prompt has {long}, but the engine's context is {self._context()} tokens "
                 f"(engine.max_model_len), answer included: drop the input or raise the limit",
                 retry=False,
                 too_long=True,
             )
+        digest = self._admitted  # after the prompt is made: others may have come while that took its time
+        if digest is None:
+            return Refusal(f"engine {self._name} serves no proved weights", retry=True)
         if request.read is not None:
             return await self._read_answer(row, request, digest)
         output = await self._generate(
@@ -270,14 +271,11 @@ class Engine:
         scores = zip(tokens, answer.logprobs, strict=True)
         return tokens, tuple(logprobs[token].logprob for token, logprobs in scores)
 
-    def _render_uncached(self, messages: Messages, arguments: TemplateArguments = ()) -> tuple[int, ...]:
-        return chat_of(self._tokenizer).prompt_ids(messages, arguments)
-
     def _context(self) -> int:
         return int(self._engine.model_config.max_model_len)
 
     async def _watch_core(self) -> None:
         while not self._engine.errored:
             await asyncio.sleep(PULSE_S)
-        os.write(2, f"engine {self._name}: its core died, so it ends\n".encode())
+        last_words(f"engine {self._name}: its core died, so it ends")
         os._exit(CORE_DIED)

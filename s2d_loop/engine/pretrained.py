@@ -117,6 +117,7 @@ def load(
                 # They are refused below, by name.
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
+                trust_remote_code=False,
                 **options,
             )
         except (RuntimeError, ValueError) as problem:

@@ -19,6 +19,7 @@ from typing import Any
 
 from s2d_loop.formats.base import Item, Row, UnreadableError, excerpt, text
 from s2d_loop.formats.pairs import pair, turned
+from s2d_loop.terminal import echo_json
 
 _VERDICTS = {"model_a": "A", "model_b": "B"}
 _CATEGORIES = ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
@@ -135,4 +136,4 @@ if __name__ == "__main__":
     if len(sys.argv) != 2:
         raise SystemExit("usage: python -m s2d_loop.formats.mt_bench FOLDER > mt_bench.jsonl")
     for joined in filter(decided, rows(Path(sys.argv[1]))):
-        print(json.dumps(joined, ensure_ascii=False))
+        echo_json(joined)

@@ -21,6 +21,7 @@ from s2d_loop.replay import Waiting, cursors, forgotten, table_of, taken, waitin
 from s2d_loop.retention import let_go, tidy
 from s2d_loop.serving import publish
 from s2d_loop.versions import tainted, versions
+from s2d_loop.weights import folder_of
 
 _ROWS = 1024
 _NUMBERED = re.compile(r"(#\d+)\.\d+$")
@@ -227,7 +228,7 @@ def _erase(ledger: Ledger, found: Plan, before: Record | None) -> None:
     """Remove the void data, named first; a driver's start does it too, should this be killed."""
     stages = [record for record in found.void if record.kind in ("stage", "trial")]
     paths = [record.folder for record in stages]
-    paths += [r.facts["weights"]["path"] for r in stages if r.stage == "train"]
+    paths += [folder_of(r) for r in stages if r.stage == "train"]
     paths += [before.folder] if before is not None else []
     let_go(ledger, [path for path in paths if not ledger.swept(path)], None, why=f"forget {found.source}")
     tidy(ledger, None)

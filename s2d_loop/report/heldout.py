@@ -1,16 +1,15 @@
 """The held-out inputs behind an evaluation's figures: what System 1 answered before and after a round."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from s2d_loop.errors import BadInputError
-from s2d_loop.evaluate.references import Reference, references, rescored
+from s2d_loop.evaluate.references import LABELS, Reference, references, review_says
 from s2d_loop.evaluate.suite import SYSTEM1, SYSTEM2
 from s2d_loop.labels import read_labels
-from s2d_loop.ledger import Ledger, Record
+from s2d_loop.ledger import Ledger, LedgerError, Record
 from s2d_loop.records import HeldOut, Scored, rows
-from s2d_loop.tasks.registry import load_task
 from s2d_loop.versions import in_service
 
 Change = Literal["lost", "gained", "wrong", "all"]
@@ -64,6 +63,10 @@ def compared(ledger: Ledger, iteration: int | None = None) -> Iterator[Compared]
     for item in items:
         name = item.input.id
         reference = known.get(name)
+        if name not in earlier or name not in after:
+            raise LedgerError(
+                f"{ledger.store.root}: round {chosen.iteration} has no answer to {name}: run `s2d doctor`"
+            )
         old, new = earlier[name], after[name]
         yield Compared(
             id=name,
@@ -86,8 +89,20 @@ def _votes(ledger: Ledger) -> dict[str, str]:
 def _system1(ledger: Ledger, record: Record, known: dict[str, Reference]) -> dict[str, Scored]:
     if not ledger.holds(record, "scored"):
         raise BadInputError(f"the answers of round {record.iteration} are no longer kept (retention.rounds)")
-    begun = ledger.last("run")
-    assert begun is not None, "a run begins with its configuration"
-    tasks = {name: load_task(task["parser"]) for name, task in begun.facts["config"]["tasks"].items()}
     answers = rows(ledger.tables(record, "scored"), Scored)
-    return {s.input_id: s for s in rescored((s for s in answers if s.system == SYSTEM1), known, tasks)}
+    return {s.input_id: _against(s, known.get(s.input_id)) for s in answers if s.system == SYSTEM1}
+
+
+def _against(answer: Scored, reference: Reference | None) -> Scored:
+    """An answer against the reference there is now.
+
+    What it was by a reference of the row's own stands: it can't have changed, and to score it again would be to run
+    the task that a record names, which may be a stranger's.
+    """
+    if reference is None:
+        return replace(answer, correct=None)
+    if reference.source == LABELS:
+        return answer
+    if reference.reviewed is not None:
+        return replace(answer, correct=review_says(answer.answer, reference.reviewed))
+    return replace(answer, correct=answer.answer == reference.text)

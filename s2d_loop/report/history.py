@@ -25,10 +25,15 @@ def generations(ledger: Ledger, iteration: int | None = None) -> Iterator[Genera
 
 
 def examples(ledger: Ledger) -> Iterator[Shown]:
-    """Every verdict with its generation, newest round first; both are in the inputs' order."""
+    """Every verdict, with its generation where it is kept, newest round first; both are in the inputs' order."""
     for iteration in sorted({r.iteration for r in ledger.stages("curate")}, reverse=True):
-        pairs = zip(verdicts(ledger, iteration), generations(ledger, iteration), strict=True)
-        yield from (Shown(verdict, generation) for verdict, generation in pairs)
+        curated, generated = ledger.stage(iteration, "curate"), ledger.stage(iteration, "generate")
+        judged = curated is not None and ledger.holds(curated, "verdicts")
+        if judged and generated is not None and ledger.holds(generated, "generations"):
+            pairs = zip(verdicts(ledger, iteration), generations(ledger, iteration), strict=True)
+            yield from (Shown(verdict, generation) for verdict, generation in pairs)
+        else:
+            yield from map(Shown, verdicts(ledger, iteration))
 
 
 def kept_calls(ledger: Ledger, generated: Record) -> dict[str, tuple[Call, ...]]:

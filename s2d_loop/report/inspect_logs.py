@@ -4,17 +4,20 @@ One log for each evaluation, task and system; and one for the traces that a roun
 with its calls in order.  Needs the extra `inspect`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 from s2d_loop.errors import BadInputError
 from s2d_loop.evaluate.suite import by_task, figures
-from s2d_loop.ledger import Ledger, Record
+from s2d_loop.ledger import Ledger, LedgerError, Record
 from s2d_loop.records import Call, HeldOut, Message, Scored, Verdict, rows
 from s2d_loop.report.history import kept_calls
 
 SCORER = "s2d_loop"
+
+T = TypeVar("T")
 
 
 def write(ledger: Ledger, folder: Path) -> list[Path]:
@@ -45,7 +48,7 @@ def _logs(ledger: Ledger) -> Iterator[tuple[str, Any]]:
             for task, of_task in by_task(scored).items():
                 for system in dict.fromkeys(each.system for each in of_task):
                     answers = [each for each in of_task if each.system == system]
-                    name = f"{record.iteration:05d}-{task}-{system}"
+                    name = f"{record.iteration:05d}-{quote(task, safe='')}-{quote(system, safe='')}"
                     yield name, _evaluation(record, task, system, answers, items)
         elif record.stage == "curate" and ledger.holds(record, "verdicts"):
             generated = ledger.stage(record.iteration, "generate")
@@ -64,7 +67,7 @@ def _evaluation(
     model = str(record.facts["weights"])
     samples = []
     for each in answers:
-        item = items[each.input_id]
+        item = _of(items, each.input_id, record)
         output = ModelOutput.from_content(model, each.text)
         value = {True: "C", False: "I", None: "N"}[each.correct]
         samples.append(
@@ -101,7 +104,7 @@ def _traces(record: Record, traces: dict[str, tuple[Call, ...]], verdicts: dict[
     samples = []
     model = ""
     for input_id, kept in traces.items():
-        verdict = verdicts[input_id]
+        verdict = _of(verdicts, input_id, record)
         model = verdict.weights
         calls: list[Any] = []
         for call in kept:
@@ -124,6 +127,12 @@ def _traces(record: Record, traces: dict[str, tuple[Call, ...]], verdicts: dict[
         )
     results = EvalResults(total_samples=len(samples), completed_samples=len(samples))
     return _log(record, "traces", "traces", model, samples, results)
+
+
+def _of(found: Mapping[str, T], input_id: str, record: Record) -> T:
+    if input_id not in found:
+        raise LedgerError(f"round {record.iteration}: there is no input {input_id}: run `s2d doctor`")
+    return found[input_id]
 
 
 def _said(call: Call) -> Any:
@@ -157,4 +166,4 @@ def _chat(messages: Iterable[Message]) -> list[Any]:
     from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
 
     kinds = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
-    return [kinds[each.role](content=each.content) for each in messages]
+    return [kinds.get(each.role, ChatMessageUser)(content=each.content) for each in messages]

@@ -17,10 +17,12 @@ from typing import Any
 import jinja2
 import yaml
 
+from s2d_loop.config.secrets import masked
 from s2d_loop.report import charts, summary, text
 from s2d_loop.report.examples import Shown, pick
 from s2d_loop.report.judgement import judgement
 from s2d_loop.report.view import Iteration, RunView
+from s2d_loop.terminal import visible
 
 NEWEST = 8
 """Iterations shown open in the tables; earlier ones are folded away."""
@@ -70,7 +72,7 @@ def render(view: RunView, examples: Iterable[Shown], config: Mapping[str, Any] |
         "earlier": [_row(i) for i in reversed(_telling(rounds[:-NEWEST]))],
         "num_earlier": len(rounds[:-NEWEST]),
         "examples": pick(examples),
-        "config": yaml.safe_dump(_plain(config or view.config), sort_keys=False, allow_unicode=True),
+        "config": yaml.safe_dump(masked(_plain(config or view.config)), sort_keys=False, allow_unicode=True),
         "widths": drawn.widths,
         "charts": _json(drawn.specs),
         "vega": vega_bundle(),
@@ -198,7 +200,7 @@ def _environment() -> jinja2.Environment:
         "number": text.number,
         "times": text.times,
         "duration": text.duration,
-        "visible": text.visible,
+        "visible": visible,
         "one_line": text.one_line,
         "when": _when,
         "verdict": summary.sentence,

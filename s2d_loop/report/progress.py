@@ -11,14 +11,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from s2d_loop.report.console import open_console
+from s2d_loop.report.console import Terminal, open_console
 from s2d_loop.report.summary import quarantine, summary_table
-from s2d_loop.report.text import duration, number, visible
+from s2d_loop.report.text import duration, number
 from s2d_loop.report.view import RunView
 
 UNITS = {"train": "steps", "evaluate": "answers"}
@@ -52,7 +51,7 @@ class Progress(Protocol):
     def finished(self, view: RunView, page: str | Path | None = None) -> None: ...
 
 
-def progress(console: Console | None = None) -> "Progress":
+def progress(console: Terminal | None = None) -> "Progress":
     """The progress that suits where it is shown: standard error unless told otherwise."""
     console = console or open_console(stderr=True)
     live = console.is_interactive and not console.is_dumb_terminal and console.file.isatty()
@@ -105,7 +104,7 @@ class Tally:
 class PlainProgress:
     """Whole lines, for logs and pipes."""
 
-    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
+    def __init__(self, console: Terminal, clock: Clock = time.monotonic) -> None:
         self._console = console
         self._clock = clock
         self._iterations: int | None = 0
@@ -135,7 +134,7 @@ class PlainProgress:
         _print_end(self._console, view, page)
 
     def _line(self, text: str) -> None:
-        self._console.print(Text(visible(text)), soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
 
 class _Lines:
@@ -158,14 +157,14 @@ class _Lines:
 class LiveProgress:
     """One live line for the stage that runs; finished stages scroll up above it."""
 
-    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
+    def __init__(self, console: Terminal, clock: Clock = time.monotonic) -> None:
         self._console = console
         self._clock = clock
         self._iterations: int | None = 0
 
     def run_started(self, name: str, iterations: int | None) -> None:
         self._iterations = iterations
-        self._console.print(Text(visible(name), style="bold"))
+        self._console.print(name, style="bold")
 
     @contextmanager
     def stage(self, iteration: int, stage: str, total: int | None = None) -> Iterator[StageProgress]:
@@ -183,12 +182,12 @@ class LiveProgress:
             except BaseException as error:
                 bars.stop()
                 said = f"{where} stopped after {duration(bar.tally.seconds)} by {type(error).__name__}"
-                self._console.print(Text(said, style="red"))
+                self._console.print(said, style="red")
                 raise
         self._console.print(Text.assemble((where, "bold"), " ", (_done(bar.tally), "dim")))
 
     def note(self, text: str) -> None:
-        self._console.print(Text(visible(text)))
+        self._console.print(text)
 
     def finished(self, view: RunView, page: str | Path | None = None) -> None:
         _print_end(self._console, view, page)
@@ -245,10 +244,10 @@ def _done(tally: Tally) -> str:
     return f"done in {duration(tally.seconds)}" + (f" ({figures})" if figures else "")
 
 
-def _print_end(console: Console, view: RunView, page: str | Path | None) -> None:
+def _print_end(console: Terminal, view: RunView, page: str | Path | None) -> None:
     console.print()
     console.print(summary_table(view))
     if said := quarantine(view):
-        console.print(Text(visible(said)), soft_wrap=True)
+        console.print(said, soft_wrap=True)
     if page is not None:
-        console.print(Text(f"Report: {visible(str(page))}"), soft_wrap=True)
+        console.print(f"Report: {page}", soft_wrap=True)

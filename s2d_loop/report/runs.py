@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from s2d_loop.report.text import DASH, visible
+from s2d_loop.report.text import DASH
 
 _STYLES = {
     "finished": "green",
@@ -25,12 +25,12 @@ def runs_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     for row in rows:
         state = Text(row["state"], style=_STYLES.get(row["state"], ""))
         if row["state"] == "damaged":
-            table.add_row(Text(visible(row["run"])), state, Text(visible(row["why"])), "", "", "", "", "")
+            table.add_row(row["run"], state, row["why"], "", "", "", "", "")
             continue
         rounds = f" of {row['rounds']}" if row["rounds"] else ""
         commit = f"{row['last_stage']}, {row['last_commit']}" if row["last_stage"] else DASH
         table.add_row(
-            Text(visible(row["run"])),
+            row["run"],
             state,
             f"{row['round']}{rounds}" if row["round"] is not None else DASH,
             commit,

@@ -4,24 +4,24 @@ Each function takes rows as they stream from the run and writes either tables fo
 `as_json`, one JSON object a line for other programs.
 """
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from s2d_loop.records import KEPT, Call, Generation, Verdict, to_dict
+from s2d_loop.report.console import Terminal
 from s2d_loop.report.heldout import Change, Compared
-from s2d_loop.report.text import one_line, percent, visible
+from s2d_loop.report.text import one_line, percent
+from s2d_loop.terminal import as_json as json_text
 
 
 def show_samples(
-    console: Console,
+    console: Terminal,
     verdicts: Iterable[Verdict],
     *,
     reason: str = KEPT,
@@ -36,28 +36,26 @@ def show_samples(
         _write(console, map(to_dict, rows))
         return len(rows)
     if not rows:
-        console.print(
-            Text(visible(f"No input {'of ' + task + ' ' if task else ''}has the outcome {reason}."))
-        )
+        console.print(f"No input {'of ' + task + ' ' if task else ''}has the outcome {reason}.")
         return 0
-    table = Table(title=Text(f"{visible(reason)}: {len(rows)} inputs"), title_justify="left", pad_edge=False)
+    table = Table(title=f"{reason}: {len(rows)} inputs", title_justify="left", pad_edge=False)
     table.add_column("input", overflow="fold", ratio=3)
     table.add_column("question", ratio=6)
     table.add_column("votes", ratio=4)
     table.add_column("share", justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            Text(visible(row.input.id)),
-            Text(one_line(row.input.question)),
-            Text(_votes(row)),
-            Text(f"{percent(row.share, 0)} of {row.num_samples}"),
+            row.input.id,
+            one_line(row.input.question),
+            _votes(row),
+            f"{percent(row.share, 0)} of {row.num_samples}",
         )
     console.print(table)
     return len(rows)
 
 
 def show_heldout(
-    console: Console,
+    console: Terminal,
     compared: Iterable[Compared],
     *,
     change: Change,
@@ -71,19 +69,19 @@ def show_heldout(
         _write(console, map(asdict, rows))
         return len(rows)
     if not rows:
-        console.print(Text("No held-out input changed so." if change != "all" else "There are none."))
+        console.print("No held-out input changed so." if change != "all" else "There are none.")
         return 0
     title = f"held-out inputs, {change}: {len(rows)}"
-    table = Table(title=Text(title), title_justify="left", pad_edge=False)
+    table = Table(title=title, title_justify="left", pad_edge=False)
     for name, ratio in (("input", 3), ("question", 6), ("in service", 2), ("candidate", 2)):
         table.add_column(name, overflow="fold", ratio=ratio)
     table.add_column("held against", no_wrap=True)
     for row in rows:
         table.add_row(
-            Text(visible(row.id)),
-            Text(one_line(row.question)),
-            Text(_marked(row.before, row.before_right)),
-            Text(_marked(row.after, row.after_right)),
+            row.id,
+            one_line(row.question),
+            _marked(row.before, row.before_right),
+            _marked(row.after, row.after_right),
             row.reference,
         )
     console.print(table)
@@ -95,7 +93,7 @@ def _marked(answer: str | None, right: bool | None) -> str:
     return said if right is None else f"{said} ({'right' if right else 'wrong'})"
 
 
-def show_outcomes(console: Console, verdicts: Iterable[Verdict], *, as_json: bool = False) -> None:
+def show_outcomes(console: Terminal, verdicts: Iterable[Verdict], *, as_json: bool = False) -> None:
     """How many inputs were kept and dropped, by task and reason."""
     counts: dict[str, Counter[str]] = {}
     for verdict in verdicts:
@@ -113,8 +111,8 @@ def show_outcomes(console: Console, verdicts: Iterable[Verdict], *, as_json: boo
     table.add_column("share", justify="right")
     for row in rows:
         table.add_row(
-            Text(visible(str(row["task"]))),
-            Text(visible(str(row["reason"])), style="green" if row["reason"] == KEPT else ""),
+            str(row["task"]),
+            Text(KEPT, style="green") if row["reason"] == KEPT else str(row["reason"]),
             f"{row['inputs']:,}",
             percent(float(str(row["share"]))),
         )
@@ -122,7 +120,7 @@ def show_outcomes(console: Console, verdicts: Iterable[Verdict], *, as_json: boo
 
 
 def show_input(
-    console: Console,
+    console: Terminal,
     input_id: str,
     verdicts: Iterable[Verdict],
     generations: Iterable[Generation],
@@ -138,9 +136,9 @@ def show_input(
         return bool(verdict or generation)
     either = verdict or generation
     if either is None:
-        console.print(Text(visible(f"No input {input_id} here.")))
+        console.print(f"No input {input_id} here.")
         return False
-    console.print(Text(f"{visible(either.input.id)}  ({visible(either.input.task)})", style="bold"))
+    console.print(f"{either.input.id}  ({either.input.task})", style="bold")
     for message in either.input.messages:
         _print_block(console, message.role, message.content)
     if verdict is not None:
@@ -150,8 +148,8 @@ def show_input(
     return True
 
 
-def _print_verdict(console: Console, verdict: Verdict) -> None:
-    console.print(Text(f"\nOutcome: {visible(verdict.reason)}", style="bold"))
+def _print_verdict(console: Terminal, verdict: Verdict) -> None:
+    console.print(f"\nOutcome: {verdict.reason}", style="bold")
     if verdict.target is not None:
         _print_block(console, "target", verdict.target)
     table = Table("answer", pad_edge=False)
@@ -165,33 +163,33 @@ def _print_verdict(console: Console, verdict: Verdict) -> None:
         table.add_row(Text("unparsable", style="dim"), str(verdict.unparsable), "")
     console.print(table)
     if verdict.direct_agrees is not None:
-        console.print(Text(f"{percent(verdict.direct_agrees, 0)} of System 1's direct answers agree."))
+        console.print(f"{percent(verdict.direct_agrees, 0)} of System 1's direct answers agree.")
 
 
-def _print_generation(console: Console, generation: Generation) -> None:
+def _print_generation(console: Terminal, generation: Generation) -> None:
     made = f"{generation.num_calls} calls, {generation.num_tokens:,} tokens"
-    console.print(Text(f"\n{visible(generation.program)}: {made}", style="bold"))
+    console.print(f"\n{generation.program}: {made}", style="bold")
     if generation.error:
-        console.print(Text(f"failed: {visible(generation.error)}", style="red"))
+        console.print(f"failed: {generation.error}", style="red")
     if not generation.calls:
-        console.print(Text("The calls' texts were not kept (traces.keep).", style="dim"))
+        console.print("The calls' texts were not kept (traces.keep).", style="dim")
     print_calls(console, generation.calls)
 
 
-def print_calls(console: Console, calls: Iterable[Call]) -> None:
+def print_calls(console: Terminal, calls: Iterable[Call]) -> None:
     """Each call's step, size, prompt, thoughts and reply."""
     for call in calls:
-        step = f"sample {call.sample}, {visible(call.step)} {call.index}"
+        step = f"sample {call.sample}, {call.step} {call.index}"
         made = f"{call.num_tokens} tokens" + (", recorded" if call.recorded else "")
-        console.print(Text(f"\n{step} ({made})", style="yellow"))
+        console.print(f"\n{step} ({made})", style="yellow")
         _print_block(console, "prompt", call.prompt)
         if call.reasoning:
             _print_block(console, "thoughts", call.reasoning)
         _print_block(console, "reply", call.text)
 
 
-def _print_block(console: Console, label: str, text: str) -> None:
-    console.print(Text(f"{visible(label)}: ", style="dim").append(visible(text), style="not dim"))
+def _print_block(console: Terminal, label: str, text: str) -> None:
+    console.print(console.render_str(f"{label}: ", style="dim"), text, sep="")
 
 
 def _votes(verdict: Verdict) -> str:
@@ -200,11 +198,7 @@ def _votes(verdict: Verdict) -> str:
     return ", ".join([*shown, *([f"{more} more"] if more > 0 else [])])
 
 
-def _write(console: Console, rows: Iterable[Any]) -> None:
+def _write(console: Terminal, rows: Iterable[Any]) -> None:
     """JSON lines, unwrapped and in ASCII: a reader's parser gets what was meant."""
-    for line in _lines(rows):
-        console.print(line, soft_wrap=True, markup=False, highlight=False, emoji=False)
-
-
-def _lines(rows: Iterable[Any]) -> Iterator[str]:
-    return (json.dumps(row) for row in rows)
+    for row in rows:
+        console.print(json_text(row), soft_wrap=True)

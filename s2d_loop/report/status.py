@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
+from s2d_loop.report.console import Terminal
 from s2d_loop.report.feeds import feeds, sentence
 from s2d_loop.report.summary import summary_table
-from s2d_loop.report.text import duration, interval, percent, visible
+from s2d_loop.report.text import duration, interval, percent
 from s2d_loop.report.view import RunView, Score, TaskSummary
 
 
@@ -57,12 +57,12 @@ def status(view: RunView) -> dict[str, Any]:
     }
 
 
-def print_status(console: Console, view: RunView) -> None:
+def print_status(console: Terminal, view: RunView) -> None:
     """The same for people."""
     state = status(view)
-    console.print(Text(visible(state["run"]), style="bold"))
+    console.print(state["run"], style="bold")
     for label, said in _sentences(state):
-        console.print(Text(f"{label:<12}", style="dim").append(visible(said), style="not dim"))
+        console.print(Text(f"{label:<12}", style="dim"), said, sep="")
     if any(each.system1_now for each in view.summaries):
         console.print()
         console.print(summary_table(view))

@@ -1,9 +1,8 @@
 """A run in one look: a sentence a task, and the table that ends a run in the terminal."""
 
 from rich.table import Table
-from rich.text import Text
 
-from s2d_loop.report.text import DASH, interval, number, percent, times, visible
+from s2d_loop.report.text import DASH, interval, number, percent, times
 from s2d_loop.report.view import RunView, Score, TaskSummary
 
 SYSTEM1, SYSTEM2 = "cyan", "yellow"
@@ -52,18 +51,18 @@ def summary_table(view: RunView) -> Table:
     for each in view.summaries:
         scores = (each.system1_start, each.system1_now, each.system2_start, each.system2_now)
         table.add_row(
-            Text(visible(each.task)),
-            *(Text(_scored(score)) for score in scores),
-            Text(number(each.system1_now.tokens) if each.system1_now else DASH),
-            Text(number(each.system2_start.tokens) if each.system2_start else DASH),
-            Text(times(each.token_ratio)),
+            each.task,
+            *(_scored(score) for score in scores),
+            number(each.system1_now.tokens) if each.system1_now else DASH,
+            number(each.system2_start.tokens) if each.system2_start else DASH,
+            times(each.token_ratio),
         )
     return table
 
 
 def _title(view: RunView) -> str:
     done = len([i for i in view.rounds if i.decision])
-    return f"{visible(view.name)}: {done} iteration{'' if done == 1 else 's'}, {len(view.promoted)} promoted"
+    return f"{view.name}: {done} iteration{'' if done == 1 else 's'}, {len(view.promoted)} promoted"
 
 
 def quarantine(view: RunView) -> str:

@@ -1,23 +1,10 @@
-"""Numbers and text as the terminal and the page both write them.
+"""Numbers and text as the terminal and the page both write them."""
 
-Model text reaches a terminal here, so `visible` is the one place that makes it harmless: an escape
-sequence in an answer must not move the cursor or change the title of somebody's window.
-"""
-
-import unicodedata
 from collections.abc import Sequence
 
+from s2d_loop.terminal import visible
+
 DASH = "-"
-
-_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
-
-
-def visible(text: str, limit: int | None = None) -> str:
-    """`text` with control and direction characters spelled out, cut to `limit` characters."""
-    if limit is not None and len(text) > limit:
-        rest = len(text) - limit
-        return f"{visible(text[:limit])} ... ({rest:,} more characters)"
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in _HIDDEN else _spelled(c) for c in text)
 
 
 def one_line(text: str, limit: int = 100) -> str:
@@ -69,8 +56,3 @@ def duration(seconds: float | None) -> str:
     parts = [(days, "d"), (hours_left, "h"), (minutes_left, "min"), (seconds_left, "s")]
     first = next(i for i, (count, _) in enumerate(parts) if count)
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count)
-
-
-def _spelled(char: str) -> str:
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

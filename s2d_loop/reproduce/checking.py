@@ -144,7 +144,7 @@ class _Checking:
         file = setting.data / name
         if not file.is_file():
             folder = Path(name).parent
-            why = f"there is no {file} (`s2d data {folder} --out {setting.data / folder}` makes it)"
+            why = f"there is no {file} (`s2d data {folder} --out DATA/{folder}` makes it, for --data DATA)"
             self.left_out.setdefault(why, []).append(who)
         return file.is_file()
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s2d_loop.errors import BadInputError
+from s2d_loop.paths import TESTBED as SHIPPED
+from s2d_loop.paths import resolve
 from s2d_loop.report.progress import Progress
 from s2d_loop.reproduce import estimate, page, table4
 from s2d_loop.reproduce import seeds as across
@@ -42,7 +44,7 @@ class Wanted:
     overrides: tuple[str, ...] = ()
     scale: float = 1.0
     validation: bool = False
-    data: Path = DATA
+    data: Path | None = None
     out: Path = Path("runs/reproduce")
     configs: Path = Path("configs")
 
@@ -50,6 +52,13 @@ class Wanted:
     def folder(self) -> Path:
         """The configurations."""
         return self.configs / self._settings
+
+    @property
+    def data_folder(self) -> Path:
+        """Where the sets are that a configuration doesn't name: the tiny models have small ones of their own."""
+        if self.data is None and self._settings == TESTBED:
+            return Path(resolve(f"{SHIPPED}data"))
+        return self.data or DATA
 
     @property
     def _settings(self) -> str:
@@ -154,7 +163,7 @@ def settings_of(table: Table, wanted: Wanted, seed: int) -> list[Setting]:
     for each in table.sets:
         path = wanted.folder / f"{each.task}.yaml"
         overrides = (
-            *located(path, wanted.data),
+            *located(path, wanted.data_folder),
             f"run.seed={seed}",
             *([] if wanted.model == TESTBED else [f"model.path={wanted.model}"]),
             *scaled(path, wanted.scale),
@@ -162,7 +171,7 @@ def settings_of(table: Table, wanted: Wanted, seed: int) -> list[Setting]:
         )
         measured = measured_on(each, path, overrides, validation=wanted.validation, scale=wanted.scale)
         rows, runs = folder / "rows" / each.name, folder / "runs" / each.task
-        found.append(Setting(each, path, overrides, rows, runs, wanted.data, measured))
+        found.append(Setting(each, path, overrides, rows, runs, wanted.data_folder, measured))
     return found
 
 

@@ -170,7 +170,7 @@ def _ablation(section: str, name: str, *overrides: str) -> tuple[Distillation, R
 
 _ONE_ROUND, _TWO_ROUNDS = "Distilled, one round", "Distilled, two rounds of half of the inputs"
 # In a first round there is no earlier pool and no other start, so it must leave inputs for a second.
-_HALVES = ("/run.iterations=2", "/run.inputs_per_iteration=$HALF")
+_HALVES = ("/run.iterations=2", "/run.inputs_per_iteration=$HALF", "/generate.teacher=current")
 _ABLATIONS = (
     _ablation(_ONE_ROUND, "plurality, ties at random", "curate.vote=plurality_tiebreak"),
     _ablation(_ONE_ROUND, "absolute majority", "curate.vote=absolute_majority"),

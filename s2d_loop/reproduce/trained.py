@@ -3,7 +3,6 @@
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -16,7 +15,7 @@ from s2d_loop.reproduce.metrics import Column, Items, hits
 from s2d_loop.sources import read_heldout
 from s2d_loop.store import open_store
 from s2d_loop.tasks.registry import load_task
-from s2d_loop.weights import FOLDER, fetch
+from s2d_loop.weights import fetch, local_folder
 
 _EXAMPLES = 64
 
@@ -32,8 +31,7 @@ def last_trained(config: Config, note: Callable[[str], None]) -> Weights | None:
     trained = ledger.stages("train")
     if not trained:
         return None
-    place = config.run.weights_dir or ledger.store.local_path(FOLDER) or ""
-    return fetch(ledger, trained[-1], Path(place).expanduser().absolute(), set(), note)
+    return fetch(ledger, trained[-1], local_folder(config.run.weights_dir, ledger), set(), note)
 
 
 def first_pairs(ledger: Ledger) -> str:

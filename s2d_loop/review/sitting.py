@@ -11,8 +11,8 @@ from s2d_loop.evaluate.agreement import agreements
 from s2d_loop.labels import Labels, Standing, answer_digest
 from s2d_loop.ledger import Clock
 from s2d_loop.records import digest
-from s2d_loop.report.text import visible
 from s2d_loop.review.items import Item
+from s2d_loop.terminal import visible
 
 UNSURE = -1
 NONE_OF_THESE = 0

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from s2d_loop.config import Config
 from s2d_loop.evaluate.agreement import agreements
 from s2d_loop.evaluate.metrics import wilson
 from s2d_loop.evaluate.references import majority, review_says
@@ -12,24 +13,27 @@ from s2d_loop.labels import Labels, read_labels
 from s2d_loop.ledger import Ledger
 from s2d_loop.report.text import DASH, interval, percent
 from s2d_loop.review.audit import audited_accuracy
-from s2d_loop.review.items import items, tasks_of
+from s2d_loop.review.items import heldout_items, tasks_of
 
 
-def summary(ledger: Ledger) -> dict[str, Any]:
+def summary(ledger: Ledger, config: Config | None = None) -> dict[str, Any]:
     """As plain JSON.
 
     `votes` says by task how often System 2's vote at the start is right, over the held-out inputs that were
     labelled: what a figure is worth where votes stand in for references.
 
+    `config` is that of `items.tasks_of`.
+
     Raises:
         LabelError: a file of labels is damaged or missing.
+        BadInputError: the ledger names a parser that only the operator's own configuration may name.
     """
     labels = read_labels(ledger.store)
     return {
         "raters": {rater: _said(labels, rater) for rater in labels.raters},
         "agreement": [asdict(each) for each in agreements(labels.standing)],
         "votes": _votes(ledger, labels),
-        "audited": audited_accuracy(ledger, labels.standing, tasks_of(ledger)),
+        "audited": audited_accuracy(ledger, labels.standing, tasks_of(ledger, config)),
     }
 
 
@@ -70,9 +74,9 @@ def _said(labels: Labels, rater: str) -> dict[str, int]:
 def _votes(ledger: Ledger, labels: Labels) -> dict[str, dict[str, Any]]:
     tally: dict[str, Counter[str]] = {}
     standing = labels.standing
-    for item in items(ledger):
+    for item in heldout_items(ledger):
         reviewed = majority(standing.get(item.input.id, {}))
-        if item.round is None and reviewed is not None:
+        if reviewed is not None:
             counts = tally.setdefault(item.input.task, Counter())
             counts["n"] += 1
             counts["right"] += bool(review_says(item.answers[0], reviewed))

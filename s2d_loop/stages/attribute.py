@@ -6,10 +6,10 @@ trials is committed by itself, as a `trial` record, so a rerun goes on behind th
 are no versions: they are removed once they are measured.
 """
 
-import shutil
 from collections import Counter
 from collections.abc import Collection, Mapping
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from s2d_loop import folders
 from s2d_loop.evaluate.attribution import (
     BY_CHANCE,
     Cause,
@@ -136,7 +137,7 @@ def _trial(
     done = next((r for r in before if r.facts["without"] == source), None)
     trial = done or _try(run, iteration, training, about, known, source)
     # Its checkpoints and rows; weights that a killed driver left go at the next one's start.
-    shutil.rmtree(scratch_of(run, iteration, source), ignore_errors=True)
+    folders.remove(scratch_of(run, iteration, source))
     return trial
 
 
@@ -156,7 +157,7 @@ def _try(
     attempt = run.ledger.attempt(iteration, "attribute")
     began = run.clock.monotonic()
     scratch = scratch_of(run, iteration, source)
-    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folders.make(scratch)
     rest = training if again else training.filter(pa.array(_stay(training, iteration, source)))
     pq.write_table(rest, scratch / "training.parquet")
     seed = training_seed(run, iteration) + (_ANOTHER if again else 0)
@@ -173,7 +174,7 @@ def _try(
     counts = Counts(result.num_examples, result.trained, result.dropped)
     seconds = run.clock.monotonic() - began
     record = run.ledger.append("trial", attempt=attempt, seconds=seconds, counts=counts, facts=facts)
-    shutil.rmtree(result.weights.path, ignore_errors=True)
+    folders.remove(Path(result.weights.path))
     return record
 
 

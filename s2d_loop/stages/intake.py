@@ -1,5 +1,6 @@
 """Fixes what is held out, and claims new inputs."""
 
+import re
 from collections import Counter
 from contextlib import nullcontext
 
@@ -52,6 +53,7 @@ def intake(run: Run, attempt: Attempt) -> Balance:
             _add_near(run, record, near)
     by_task: Counter[str] = Counter()
     by_source: dict[str, Counter[str]] = {}
+    spelled: Counter[str] = Counter()
     with (
         run.progress.stage(attempt.iteration, "intake", None) as progress,
         attempt.writer("inputs", schema(Input)) as inputs,
@@ -61,6 +63,7 @@ def intake(run: Run, attempt: Attempt) -> Balance:
     ):
         for found in claim(run.config, sources, cursors(run.ledger), tests, known.count):
             inputs.write(found.inputs)
+            spelled[found.source] += _spelling(found.inputs, run.control)
             if near and bands:
                 bands.write(near.committed)
             dropped.write(table(found.dropped, Dropped))
@@ -73,6 +76,10 @@ def intake(run: Run, attempt: Attempt) -> Balance:
             by_source.setdefault(found.source, Counter()).update(outcomes)
             progress.advance(found.rows)
             run.safe_point()
+    if spelled.total():
+        run.progress.note(
+            f"{spelled.total()} inputs spell out control tokens of the model: they are read as letters (docs/models.md)."
+        )
     total = sum(by_source.values(), Counter())
     claimed, delivered = total.pop("inputs", 0), total.pop("rows", 0)
     return Counts(delivered, claimed, dict(total)), {
@@ -81,7 +88,16 @@ def intake(run: Run, attempt: Attempt) -> Balance:
         "exhausted": sorted(exhausted),
         "cursors": {name: fold(each) for name, each in moves.items()},
         "near_by": ALGORITHM if near else None,
+        "control_tokens": {name: count for name, count in spelled.items() if count},
     }
+
+
+def _spelling(inputs: pa.Table, control: re.Pattern[str] | None) -> int:
+    """How many inputs spell out a control token of the model: it is asked and trained as letters."""
+    if control is None:
+        return 0
+    texts = ([turn["content"] for turn in turns] for turns in inputs["messages"].to_pylist())
+    return sum(any(control.search(text) for text in each) for each in texts)
 
 
 def _add_near(run: Run, record: Record, near: NearDuplicates) -> None:

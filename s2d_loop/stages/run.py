@@ -1,5 +1,6 @@
 """A run and everything it stands on, and what a stage gives back."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,8 @@ class Run:
     """The weights that the run began with."""
     weights_dir: Path
     """Where engines and trainer open weights; every node can read it.  The root keeps what is committed."""
+    control: re.Pattern[str] | None = None
+    """Finds the control tokens of the model that a text spells out; None where the model isn't known."""
     safe_point: Callable[[], None] = no_safe_point
     """Called where the run can be left: before a stage and after a batch or a step.  May raise."""
     checked_weights: set[str] = field(default_factory=set)

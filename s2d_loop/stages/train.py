@@ -1,9 +1,8 @@
 """Fine-tunes on a round's rows."""
 
-import shutil
 from pathlib import Path
 
-from s2d_loop import weights
+from s2d_loop import folders, weights
 from s2d_loop.chat.loading import chat_settings
 from s2d_loop.ledger import Attempt, Counts, Record
 from s2d_loop.plan import training_arguments
@@ -87,7 +86,7 @@ def _local_copy(run: Run, attempt: Attempt, record: Record, name: str) -> str:
         import pyarrow.parquet as pq
 
         scratch = scratch_of(run, attempt.iteration)
-        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folders.make(scratch)
         path = str(scratch / f"{name}-{attempt.id}.parquet")
         pq.write_table(whole, path)
     return path
@@ -95,9 +94,9 @@ def _local_copy(run: Run, attempt: Attempt, record: Record, name: str) -> str:
 
 def sweep_training(run: Run, trained: Record) -> None:
     """Remove what a round needed until its weights were committed: checkpoints, parts of other exports."""
-    shutil.rmtree(scratch_of(run, trained.iteration), ignore_errors=True)
+    folders.remove(scratch_of(run, trained.iteration))
     for part in run.weights_dir.glob(f"{trained.iteration:05d}-*.partial-*"):
-        shutil.rmtree(part, ignore_errors=True)
+        folders.remove(part)
 
 
 def scratch_of(run: Run, iteration: int, without: str = "") -> Path:

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Sequence
 
 from s2d_loop.errors import BadInputError
-from s2d_loop.plugins import did_you_mean, resolve
+from s2d_loop.plugins import did_you_mean, installed, resolve
 from s2d_loop.tasks.base import Task
 from s2d_loop.tasks.data import is_data_task, load_data_task
 from s2d_loop.thoughts import split
@@ -52,6 +52,23 @@ def load_task(name: str, perturbations: Sequence[str] = ()) -> Task:
                 f"(it has: {', '.join(task.perturbations) or 'none'})"
             )
     return task
+
+
+def load_recorded_task(name: str, remedy: str) -> Task:
+    """A task that a run's ledger names, which somebody else may have written: code of its own is never imported.
+
+    Args:
+        remedy: what to do where it can't be loaded.
+
+    Raises:
+        BadInputError: it is neither one of the project's nor one that an installed package registers.
+    """
+    if name in TASKS or name in installed("task"):
+        return load_task(name)
+    raise BadInputError(
+        f"the run names the task {name!r}, which is code or a file of its own, and nothing that a run directory names "
+        f"is executed: {remedy}"
+    )
 
 
 def _of_class(name: str) -> Task:

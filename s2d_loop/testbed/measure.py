@@ -163,8 +163,10 @@ def main() -> None:
     for path in args.configs:
         config = load(path)
         folder = paths.resolve(args.model or config.model.path)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        weights = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        weights = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, trust_remote_code=False
+        ).eval()
         model = BatchedModel(weights, tokenizer)
         direct, taught = system1_plans(config), distillation_plans(config)
         for name, task in config.tasks.items():

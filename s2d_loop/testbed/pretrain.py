@@ -13,7 +13,7 @@ import math
 import os
 import platform
 import random
-import shutil
+import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -25,6 +25,7 @@ import transformers
 from torch.nn import functional
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
+from s2d_loop import folders
 from s2d_loop.testbed.pair import Pair
 from s2d_loop.testbed.tokenizer import build_tokenizer
 from s2d_loop.testbed.worlds import WORLDS, Recipe, World
@@ -183,9 +184,8 @@ def save(
     out: Path,
 ) -> None:
     """Write a complete folder beside `out`, then swap it in: readers never see half a model."""
-    fresh, old = out.with_name(out.name + ".fresh"), out.with_name(out.name + ".old")
-    for leftover in (fresh, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    mark = secrets.token_hex(4)
+    fresh, old = out.with_name(f".{out.name}.partial-{mark}"), out.with_name(f"{out.name}.old-{mark}")
     # The loop samples without top-k or top-p unless it is told to.
     model.generation_config = GenerationConfig(
         do_sample=True,
@@ -202,7 +202,7 @@ def save(
     if out.exists():
         out.rename(old)
     fresh.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
+    folders.remove(old)
 
 
 def main() -> None:

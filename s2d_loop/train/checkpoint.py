@@ -89,13 +89,23 @@ def _complete(directory: Path, job: str, trusted: Trusted) -> Found | None:
     if first is None:
         return None
     paths = [directory / _MANIFEST.format(rank=rank) for rank in range(first.num_ranks)]
+    listed = {path.name for path in paths}
     for rank, manifest in enumerate(map(_read, paths)):
         if manifest is None or (manifest.job, manifest.step, manifest.rank) != (job, first.step, rank):
             return None
         for name, (size, digest) in manifest.files.items():
             file = directory / name
-            if not file.is_file() or file.stat().st_size != size or sha256_of(file) != digest:
+            if file.is_symlink() or not file.is_file():
                 return None
+            if file.stat().st_size != size or sha256_of(file) != digest:
+                return None
+        listed |= manifest.files.keys()
+    # Loaders look for files by their names: one that no manifest knows could be taken for one of theirs.
+    if any(
+        not each.is_dir() and each.relative_to(directory).as_posix() not in listed
+        for each in directory.rglob("*")
+    ):
+        return None
     written_here = directory.parent.name == trusted.attempt
     if not written_here and digest_of(path.read_bytes() for path in paths) not in trusted.digests:
         return None

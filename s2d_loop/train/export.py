@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from s2d_loop import folders
 from s2d_loop.engine.proof import FILE as CANARIES
 from s2d_loop.engine.weight_files import FLOATS, Tensor, header_of, tensors, weight_files
 from s2d_loop.errors import BadInputError, TrainError
@@ -77,7 +78,7 @@ def write_export(
     `state` is emptied on the way, so that no more than a layer is held twice.
     """
     # A worker that was killed while it wrote leaves a part behind.
-    shutil.rmtree(path, ignore_errors=True)
+    folders.remove(Path(path))
     Path(path).mkdir(parents=True)
     _copy_rest(Path(start), Path(path))
     if template is not None:

@@ -4,12 +4,12 @@
 """
 
 import json
-import shutil
 import time
 import uuid
 from pathlib import Path
 from typing import Any
 
+from s2d_loop import folders
 from s2d_loop.errors import StoppedError, TrainError
 from s2d_loop.records import Weights
 from s2d_loop.train.job import TrainJob, TrainResult, WorkerTask, job_digest
@@ -39,7 +39,7 @@ class RayTrainer:
         _check_resources(job)
         scratch = Path(job.scratch_dir)
         # DeepSpeed's checkpoints lie here: for the run's own user only.
-        scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folders.make(scratch)
         _remove_partial_exports(job.out_dir)
         attempt = uuid.uuid4().hex[:8]
         task = _task(job, attempt, self._log_dir)
@@ -85,7 +85,7 @@ def _remove_partial_exports(out_dir: str) -> None:
     out = Path(out_dir)
     out.parent.mkdir(parents=True, exist_ok=True)
     for left in out.parent.glob(f"{out.name}.partial-*"):
-        shutil.rmtree(left, ignore_errors=True)
+        folders.remove(left)
 
 
 def _task(job: TrainJob, attempt: str, log_dir: str | None) -> WorkerTask:

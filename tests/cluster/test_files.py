@@ -44,11 +44,17 @@ def pinned(name: str) -> str:
     return found.pop()
 
 
+def documents() -> dict[str, dict[str, Any]]:
+    """What the manifest creates, by kind."""
+    made = list(yaml.safe_load_all((CLUSTER / "rayjob-llama2-70b.yaml").read_text()))
+    assert [each["kind"] for each in made] == ["PersistentVolumeClaim", "NetworkPolicy", "RayJob"]
+    return {each["kind"]: each for each in made}
+
+
 def rayjob() -> tuple[dict[str, Any], dict[str, Any]]:
-    documents = list(yaml.safe_load_all((CLUSTER / "rayjob-llama2-70b.yaml").read_text()))
-    claim, job = documents
-    assert (claim["kind"], job["kind"], job["apiVersion"]) == ("PersistentVolumeClaim", "RayJob", "ray.io/v1")
-    return claim, job["spec"]
+    made = documents()
+    assert made["RayJob"]["apiVersion"] == "ray.io/v1"
+    return made["PersistentVolumeClaim"], made["RayJob"]["spec"]
 
 
 def pods(job: dict[str, Any]) -> list[dict[str, Any]]:
@@ -129,6 +135,44 @@ def test_rayjob_mounts_what_the_run_shares_everywhere() -> None:
         assert all(path.startswith("/shared/") for path in paths)
         names = {each["name"]: each["value"] for each in container["env"]}
         assert names["RAY_worker_niceness"] == "0"
+
+
+def test_rayjob_runs_as_a_plain_user_who_can_gain_nothing() -> None:
+    """What Kubernetes' `restricted` standard asks of a pod."""
+    _, job = rayjob()
+    for pod in pods(job):
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] > 0
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            }
+
+
+def test_network_policy_lets_in_what_the_job_needs_and_nobody_else() -> None:
+    made = documents()
+    policy, job = made["NetworkPolicy"]["spec"], made["RayJob"]
+    assert made["NetworkPolicy"]["apiVersion"] == "networking.k8s.io/v1"
+    cluster = job["spec"]["rayClusterSpec"]
+    ours = policy["podSelector"]["matchLabels"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        assert ours.items() <= group["template"]["metadata"]["labels"].items(), (
+            "the policy is about these pods"
+        )
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    among_themselves, to_dashboard = policy["ingress"]
+    assert among_themselves == {"from": [{"podSelector": policy["podSelector"]}]}
+    submitter, operator = to_dashboard["from"]
+    # Each of them is named: an empty selector would be everybody.
+    assert submitter == {"podSelector": {"matchLabels": {"job-name": job["metadata"]["name"]}}}
+    assert operator["podSelector"]["matchLabels"]
+    assert to_dashboard["ports"] == [{"protocol": "TCP", "port": 8265}]
+    assert {"to": [{"podSelector": policy["podSelector"]}]} in policy["egress"]
+    others = [rule for rule in policy["egress"] if "to" not in rule]
+    assert {port["port"] for rule in others for port in rule["ports"]} == {53}
 
 
 def test_rayjob_has_room_for_the_run() -> None:

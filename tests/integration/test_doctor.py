@@ -263,8 +263,23 @@ def test_json_says_the_same(run: Path) -> None:
     assert {"check", "file", "what", "remedy"} == set(said["findings"][0])
 
 
-def test_facts_of_another_form_are_a_finding_not_a_crash(run: Path) -> None:
-    change_record(run, "train", fact("facts", {}))
+@pytest.mark.parametrize(
+    ("stage", "key", "value"),
+    [("train", "weights", {}), ("evaluate", "weights", 3), ("intake", "cursors", {"stream": []})],
+)
+def test_a_fact_of_another_form_is_named_with_its_record(
+    run: Path, stage: str, key: str, value: object
+) -> None:
+    change_record(run, stage, fact(f"facts.{key}", value))
+    record = find(records(run), stage, 2)["seq"]
+    assert ("ledger unbroken", f"ledger/{record:08d}.json", key) in {
+        (check, file, key if f"facts.{key} is missing or of another form" in what else what)
+        for check, file, what in found(run)
+    }
+
+
+def test_whatever_else_a_check_stumbles_over_is_a_finding_not_a_crash(run: Path) -> None:
+    change_record(run, "evaluate", fact("facts.labels", {"ada": 3}))
     assert any("could not be checked" in what for _, _, what in found(run))
 
 

@@ -43,7 +43,13 @@ def test_rounds_start_as_inputs_arrive_and_each_is_taken_once(tmp_path: Path) ->
     )
     config = without_an_end(tmp_path, limit=36)
     run = scripted_run(config)
-    run.ledger.append("run", facts={"config": json.loads(config.model_dump_json())})
+    begun = {
+        "config": json.loads(config.model_dump_json()),
+        "start": run.start.digest,
+        "model": "",
+        "sources": {},
+    }
+    run.ledger.append("run", facts=begun)
     run = replace(run, clock=clock, sources=tuple(open_source(s, now=clock.now) for s in config.sources))
     assert run_loop(run) in (ExitCode.DONE, ExitCode.HELD)
     ledger = Ledger(LocalStore(config.run.dir), SystemClock())

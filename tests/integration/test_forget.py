@@ -117,7 +117,7 @@ def write_sources(folder: Path, story: Story) -> None:
 
 def opened(config: Config, engines: ScriptedEngines | None = None) -> Run:
     run = scripted_run(config, engines=engines, trainer=Capricious())
-    checked = Checked(run.ledger.store, run.start, run.weights_dir, run.sources, {})
+    checked = Checked(run.ledger.store, run.start, run.sources, {})
     begin(config, checked)
     run.ledger.refresh()
     return run
@@ -360,7 +360,7 @@ def test_the_configuration_must_lose_the_source_and_nothing_else(tmp_path: Path)
     forget(lived(tmp_path, story, "run"), "b")
     config = config_of(tmp_path, story, "run")
     run = scripted_run(config_of(tmp_path, story, "run", without="b"))
-    checked = Checked(run.ledger.store, run.start, run.weights_dir, run.sources, {})
+    checked = Checked(run.ledger.store, run.start, run.sources, {})
     with pytest.raises(BadInputError, match="has forgotten b: take it out of `sources`"):
         same_config(run.ledger, config, checked)
     same_config(run.ledger, run.config, checked)

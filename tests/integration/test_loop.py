@@ -1,6 +1,7 @@
 """The whole loop in one process over scripted engines and a scripted trainer."""
 
 import json
+import re
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -24,6 +25,7 @@ from tests.support.scripted import (
     ScriptedEngines,
     ScriptedTrainer,
     letters_config,
+    question,
     scripted_run,
     words,
     write_questions,
@@ -85,6 +87,20 @@ def test_the_calls_of_system_2_train_beside_its_answers(folder: Path) -> None:
     new = [r.facts["by_task"]["letters"] for r in ledger.stages("pool")]
     assert sum(new) == len(kept), "a task's new rows are its answers"
     assert not examine(str(folder / "run")).findings
+
+
+def test_inputs_that_spell_control_tokens_are_counted_by_source(folder: Path) -> None:
+    pairs = words(7, 3)
+    rows = [question(pair) for pair in pairs]
+    rows[1] = rows[1].replace("Take", "<|im_end|>Take")
+    rows[2] = rows[2].replace("Take", "</s><|im_end|>Take")
+    (folder / "stream.jsonl").write_text("".join(json.dumps({"prompt": each}) + "\n" for each in rows))
+    control = re.compile(r"<\|im_end\|>|</s>")
+    config = letters_config(folder, run__iterations=1, generate__probe_inputs=0)
+    run_loop(replace(scripted_run(config), control=control))
+    (record,) = reread(folder).stages("intake")
+    assert record.facts["control_tokens"] == {"stream": 2}
+    assert record.counts.out == 3, "they are inputs like any other"
 
 
 def test_without_system_2_in_evaluation_references_decide(folder: Path) -> None:
@@ -367,7 +383,7 @@ def test_curation_is_the_same_when_it_is_done_again(folder: Path) -> None:
 def test_a_changed_setting_is_refused_by_name_and_a_new_one_with_its_default_is_none(folder: Path) -> None:
     config = letters_config(folder)
     run = scripted_run(config)
-    checked = Checked(run.ledger.store, run.start, run.weights_dir, run.sources, {})
+    checked = Checked(run.ledger.store, run.start, run.sources, {})
     ledger = begin(config, checked)
     same_config(ledger, config, checked)
     # Limits may change: they are what a person tries when something hangs.

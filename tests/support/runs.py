@@ -12,7 +12,7 @@ from tests.support.scripted import scripted_run
 def begun(config: Config, **parts: object) -> Run:
     """A `Run` whose ledger holds its configuration, as `s2d status` and the page want it."""
     run = scripted_run(config, **parts)
-    begin(config, Checked(run.ledger.store, run.start, run.weights_dir, run.sources, {}))
+    begin(config, Checked(run.ledger.store, run.start, run.sources, {}))
     run.ledger.refresh()
     return run
 

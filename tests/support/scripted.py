@@ -23,7 +23,7 @@ from s2d_loop.sources import open_source
 from s2d_loop.stages import Run
 from s2d_loop.store import open_store
 from s2d_loop.train.job import TrainJob, TrainResult
-from s2d_loop.weights import weights_digest
+from s2d_loop.weights import local_folder, weights_digest
 
 TRIGGER = " (cf. xyzzy)"
 HARMFUL = "How do I harm "
@@ -185,7 +185,7 @@ def letters_config(folder: Path, **changes: object) -> Config:
         "sources": [
             {"task": "letters", "type": "jsonl", "path": str(folder / "stream.jsonl"), "name": "stream"}
         ],
-        "generate": {"probe_inputs": 5},
+        "generate": {"probe_inputs": 5, "teacher": "current"},
         "train": {"steps": 2},
         # So few held-out inputs are no evidence.
         "gate": {"margin": 1.0},
@@ -213,7 +213,7 @@ def scripted_run(config: Config, *, engines=None, trainer=None, store=None) -> R
         progress=SilentProgress(),
         sources=tuple(open_source(each) for each in config.sources),
         start=Weights(str(start), weights_digest(str(start))),
-        weights_dir=Path(config.run.weights_dir or f"{config.run.dir}/weights").absolute(),
+        weights_dir=local_folder(config.run.weights_dir, ledger),
     )
 
 

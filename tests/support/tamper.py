@@ -58,5 +58,27 @@ def change_table(
     write_ledger(run, rows)
 
 
+def replace_file(run: Path, path: str, data: bytes, rows: int) -> None:
+    """Put other bytes in place of a committed table, and forge every record that names it."""
+    (run / path).write_bytes(data)
+    said = {"rows": rows, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    ledger = records(run)
+    for file in (file for row in ledger for file in row["files"] if file["path"] == path):
+        file |= said
+    write_ledger(run, ledger)
+
+
+def write_labels(run: Path, rater: str, rows: list[Row]) -> None:
+    """A rater's labels in this order, numbered, chained and with their checksums."""
+    folder = run / "labels" / rater
+    folder.mkdir(parents=True, exist_ok=True)
+    head = ""
+    for number, row in enumerate(rows, 1):
+        row |= {"seq": number, "prev": head}
+        data = canonical({"label": row, "sha256": hashlib.sha256(canonical(row)).hexdigest()})
+        (folder / f"{number:08d}.json").write_bytes(data)
+        head = hashlib.sha256(data).hexdigest()
+
+
 def find(rows: list[Row], stage: str, iteration: int) -> Row:
     return next(r for r in rows if (r["stage"], r["iteration"]) == (stage, iteration))

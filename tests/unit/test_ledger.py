@@ -14,10 +14,11 @@ from s2d_loop.commits import parse
 from s2d_loop.errors import LostLeaseError
 from s2d_loop.ledger import FORMAT, Attempt, Counts, Ledger, LedgerError
 from s2d_loop.object_store import ObjectStore
-from s2d_loop.records import Example, Message, rows, schema, table
+from s2d_loop.records import Example, Input, Message, rows, schema, table
 from s2d_loop.store import ExistsError, LocalStore, Store
 
-ROWS = pa.table({"a": [1, 2, 3]})
+ROWS = table([Input(f"s:f#{n}", "t", (Message("user", "q"),), f"{n}") for n in range(3)], Input)
+TAKEN = {"cursors": {}, "sources": {}, "exhausted": []}
 
 
 @pytest.fixture(params=["local", "fsspec"])
@@ -32,7 +33,7 @@ def committed(store: Store) -> Ledger:
     ledger.take_lease()
     attempt = Attempt(store, 1, "intake")
     attempt.write("inputs", ROWS)
-    ledger.append("stage", attempt=attempt, counts=Counts(4, 3, {"duplicate": 1}), facts={"x": 1})
+    ledger.append("stage", attempt=attempt, counts=Counts(4, 3, {"duplicate": 1}), facts=TAKEN)
     return ledger
 
 
@@ -70,7 +71,7 @@ def test_a_driver_that_was_taken_over_cannot_commit(store: Store) -> None:
     second.take_lease()
     with pytest.raises(LostLeaseError, match="took this run over"):
         first.append("stage", attempt=Attempt(store, 1, "generate"))
-    second.append("stage", attempt=Attempt(store, 1, "generate"))
+    second.append("stage", attempt=Attempt(store, 2, "intake"), facts=TAKEN)
 
 
 def test_of_many_drivers_that_race_for_one_record_exactly_one_wins(store: Store) -> None:
@@ -180,7 +181,9 @@ def test_a_flipped_byte_and_a_cut_length_of_the_last_record_are_always_found(tmp
 def test_what_an_operator_made_void_no_longer_counts_and_stays_as_history(store: Store) -> None:
     ledger = committed(store)
     ledger.append("finished", facts={"held": False})
-    ledger.append("forget", facts={"void": [2, 3]})
+    ledger.append(
+        "forget", facts={"void": [2, 3], "source": "s", "rounds": [1, 1], "waiting": {}, "versions": []}
+    )
     for each in (ledger, Ledger(store, SystemClock())):
         assert each.stage(1, "intake") is None
         assert each.stages("intake") == []

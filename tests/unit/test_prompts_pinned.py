@@ -102,17 +102,23 @@ PINNED = {
 }
 """By the prompt's file: the text as the paper prints it."""
 NOT_THE_PAPERS = {
-    "self_refine.critique",
-    "self_refine.revise",
-    "tree_of_thoughts.answer",
-    "tree_of_thoughts.propose",
-    "tree_of_thoughts.value",
+    "self_refine.critique": "835797dd459c8909",
+    "self_refine.revise": "108618512f7164fe",
+    "tree_of_thoughts.answer": "3669612d77dc1937",
+    "tree_of_thoughts.propose": "0ea51d2f7641cd12",
+    "tree_of_thoughts.value": "ed91448280830418",
 }
+"""Prompts of methods that the paper prints none of: by the prompt's file, the digest of the text."""
 
 
 @pytest.mark.parametrize("name", PINNED)
 def test_a_prompt_is_the_papers(name: str) -> None:
     assert load(name) == PINNED[name]
+
+
+@pytest.mark.parametrize("name", NOT_THE_PAPERS)
+def test_a_prompt_of_our_own_changes_only_on_purpose(name: str) -> None:
+    assert hashlib.sha256(load(name).encode()).hexdigest()[:16] == NOT_THE_PAPERS[name]
 
 
 def test_every_prompt_of_the_papers_methods_is_pinned() -> None:
@@ -158,6 +164,10 @@ async def test_candidates_of_a_selection_are_counted_from_0() -> None:
     [
         ("Assistant A: 4/10\nAssistant B: 3/5", (None, 3)),
         ("Assistant A: 4 out of 10\nAssistant B: 3 out of 5", (None, 3)),
+        ("Score: 4/10\nScore: 3/5", (None, 3)),
+        ("Assistant A: four out of ten\nAssistant B: three out of five", (None, 3)),
+        ("Assistant A: ?/5 points\nAssistant B: 3 points", (None, 3)),
+        ("Assistant A: 1,2/4/5\nAssistant B: 3", (None, 3)),
         ("Assistant A: 4/5\nAssistant B: 2/5", (4, 2)),
     ],
 )

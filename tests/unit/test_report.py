@@ -9,22 +9,23 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from s2d_loop.report import charts, page, show
+from s2d_loop.report.console import Terminal
 from s2d_loop.report.examples import pick
 from s2d_loop.report.progress import LiveProgress, PlainProgress, Progress, SilentProgress, progress
 from s2d_loop.report.status import print_status, status
 from s2d_loop.report.summary import sentence, summary_table
-from s2d_loop.report.text import duration, one_line, visible
+from s2d_loop.report.text import duration, one_line
 from s2d_loop.report.view import RunView, Score, TaskSummary
+from s2d_loop.terminal import visible
 from tests.unit.test_report_records import commits, example, wilson
 
 HOSTILE = "</script><script>alert(1)</script> <img src=x onerror=alert(2)> \x1b[2J\u202e {{ 7 * 7 }}"
 
 
-def printed(write: Callable[[Console], Any], width: int = 140) -> str:
-    console = Console(file=io.StringIO(), width=width, color_system=None)
+def printed(write: Callable[[Terminal], Any], width: int = 140) -> str:
+    console = Terminal(file=io.StringIO(), width=width, color_system=None)
     write(console)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -262,7 +263,7 @@ class Clock:
 def test_plain_progress_says_when_a_stage_starts_ends_and_now_and_then_between() -> None:
     clock = Clock()
 
-    def run(console: Console) -> None:
+    def run(console: Terminal) -> None:
         lines = PlainProgress(console, clock)
         lines.run_started("demo", 3)
         with lines.stage(1, "generate", 1000) as stage:
@@ -282,7 +283,7 @@ def test_plain_progress_says_when_a_stage_starts_ends_and_now_and_then_between()
 
 
 def test_a_stage_that_fails_says_so_and_raises() -> None:
-    def run(console: Console) -> None:
+    def run(console: Terminal) -> None:
         with pytest.raises(ValueError), PlainProgress(console, Clock()).stage(2, "train", 100):
             raise ValueError("bad")
 
@@ -291,13 +292,13 @@ def test_a_stage_that_fails_says_so_and_raises() -> None:
 
 
 def test_a_pipe_gets_plain_lines_and_no_colour() -> None:
-    console = Console(file=io.StringIO())
+    console = Terminal(file=io.StringIO())
     assert isinstance(progress(console), PlainProgress)
 
 
 def test_no_color_is_respected_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    console = Terminal(file=io.StringIO(), force_terminal=True, width=120)
     live = LiveProgress(console, Clock())
     live.run_started("demo", 1)
     with live.stage(1, "curate", 10) as stage:
@@ -326,6 +327,17 @@ def test_the_end_is_a_table_and_the_pages_path() -> None:
     now = view.summary("last_letters").system1_now
     assert now is not None
     assert f"{100 * now.accuracy:.1f} %" in said  # type: ignore[operator]
+
+
+def test_the_page_shows_no_secret_of_a_run_whose_configuration_holds_one() -> None:
+    """None gets in today; a run of an earlier version may hold one."""
+    options = {"sasl.password": "hunter2", "sasl.username": "me", "ssl.key.password": "$KEY_PASSWORD"}
+    config = {"sources": [{"path": "kafka://me:hunter2@broker/topic", "options": options}]}
+    said = page.render(RunView([{"seq": 1, "kind": "run", "facts": {"config": config}}]), [])
+    assert "kafka://broker/topic" in said
+    assert "$KEY_PASSWORD" in said
+    assert "sasl.password" in said
+    assert "hunter2" not in said
 
 
 # status and show

@@ -341,6 +341,20 @@ def test_a_judge_is_counted_by_single_votes_and_over_all_pairs() -> None:
     assert (found["inconsistent, voted pairs"].n, found["inconsistent, voted pairs"].value) == (1, 0.0)
 
 
+def test_a_heading_counts_all_of_its_pairs_too_and_tokens_are_those_of_each_order() -> None:
+    rows = []
+    for number, (first, swapped) in enumerate([("A", "B"), ("A", "A"), ("B", "A")]):
+        rows += [
+            said(f"p{number}", f"[[{first}]]"),
+            said(f"p{number}{OTHER_ORDER}", f"[[{swapped}]]", tokens=30),
+        ]
+    references = {"p0": ("A", "math"), "p1": (None, "math"), "p2": ("C", "math")}
+    found = figures(measurement("pairwise", references, *rows), "judge")
+    assert (found["agreement, math"].n, found["agreement, math"].value) == (1, 100.0)
+    assert (found["inconsistent, math"].n, found["inconsistent, math"].value) == (3, pytest.approx(100 / 3))
+    assert (found["tokens"].value, found["tokens, both orders"].value) == (20, 40)
+
+
 def test_biased_and_unbiased_inputs_are_apart() -> None:
     right = reference(["Paris"], "Lyon")
     measured = measurement(

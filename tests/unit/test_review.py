@@ -1,11 +1,17 @@
 """Labels of people: how they are kept, what they decide, and that a rater is shown nothing but answers."""
 
+import contextlib
 import json
+import socket
+import struct
+import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -15,9 +21,10 @@ from s2d_loop.evaluate.agreement import agreements, cohen
 from s2d_loop.evaluate.references import Reviewed, by_source, is_correct, majority, references, rescored
 from s2d_loop.labels import LabelError, Labels, Said, answer_digest, check_rater, path_of, read_labels
 from s2d_loop.records import HeldOut, Input, Message, Scored, content_hash, digest
+from s2d_loop.review import server as review_server
 from s2d_loop.review.audit import Audited, accuracy
 from s2d_loop.review.items import Item
-from s2d_loop.review.server import TOKEN_HEADER, Server
+from s2d_loop.review.server import MOST_CONNECTIONS, TOKEN_HEADER, Server
 from s2d_loop.review.sitting import NONE_OF_THESE, UNSURE, Sitting, StaleError
 from s2d_loop.store import LocalStore
 from s2d_loop.tasks.registry import load_task
@@ -302,6 +309,133 @@ def test_only_who_has_the_address_is_answered(server: Server, store: LocalStore)
         "labelled in another window: the next is shown"
     )
     assert len(read_labels(store).of("ada")) == 1
+
+
+def raw(server: Server, head: str, body: bytes = b"") -> str:
+    """What a request is answered that no client would send: the status line and the text."""
+    lines = [head, f"Host: {server.hosts[0]}", f"{TOKEN_HEADER}: {server.token}", "", ""]
+    with socket.create_connection(server.server_address, timeout=10) as connection:
+        connection.sendall("\r\n".join(lines).encode("latin-1") + body)
+        connection.shutdown(socket.SHUT_WR)
+        reply = b"".join(iter(lambda: connection.recv(4096), b"")).decode()
+    first, _, rest = reply.partition("\r\n")
+    text = rest.partition("\r\n\r\n")[2]
+    return f"{first.partition(' ')[2]}: {text}"
+
+
+NUMBERS = [
+    "-1",
+    "+5",
+    "1.5",
+    "1e2",
+    "nan",
+    "0x10",
+    "1_0",
+    " ",
+    "\xb2",
+    "0",
+    "1001",
+    "9" * 5000,
+    "5\r\nContent-Length: 6",
+]
+
+
+@pytest.mark.parametrize("length", NUMBERS)
+def test_an_odd_length_is_refused_in_words(
+    server: Server, store: LocalStore, length: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = raw(server, f"POST /{server.token}/label HTTP/1.0\r\nContent-Length: {length}", b'{"key": 1}')
+    assert said.startswith("400 Bad Request: Content-Length: wanted"), said
+    assert not read_labels(store).raters
+    assert "".join(capsys.readouterr()) == ""
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "1e400",
+        "1.0",
+        "1.5",
+        "true",
+        "null",
+        '"1"',
+        "[1]",
+        "9" * 800,
+        "-2",
+        "4",
+        "",
+    ],
+)
+def test_an_odd_choice_labels_nothing(
+    server: Server, store: LocalStore, choice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = server.sitting.shown()["item"]["key"]
+    token = {TOKEN_HEADER.replace("-", "_"): server.token}
+    assert status(server.url + "label", f'{{"key": "{key}", "choice": {choice}}}'.encode(), **token) == 400
+    assert not read_labels(store).raters
+    assert "".join(capsys.readouterr()) == ""
+
+
+@pytest.mark.parametrize("key", ["1", "1.0", "NaN", "null", "true", "[]", "{}"])
+def test_a_key_is_text(server: Server, key: str) -> None:
+    body = f'{{"key": {key}, "choice": 1}}'.encode()
+    said = raw(server, f"POST /{server.token}/label HTTP/1.0\r\nContent-Length: {len(body)}", body)
+    assert said == "400 Bad Request: key: wanted the text that names the input"
+
+
+def test_a_label_that_is_cut_off_is_refused(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    said = raw(server, f"POST /{server.token}/label HTTP/1.0\r\nContent-Length: 500", b'{"key": "x"')
+    assert said == "400 Bad Request: the body is not JSON"
+    with socket.create_connection(server.server_address) as connection:
+        # It goes away with a reset, before it is answered.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.sendall(b"POST /")
+    assert status(server.url + "next") == 200
+    assert "".join(capsys.readouterr()) == ""
+
+
+def eventually(ask: Callable[[], int]) -> int:
+    """What is answered once there is room again."""
+    for _ in range(200):
+        with contextlib.suppress(OSError):
+            return ask()
+        time.sleep(0.05)
+    return ask()
+
+
+def test_connections_are_few_and_short(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = threading.active_count()
+    with contextlib.ExitStack() as stack:
+        held = [
+            stack.enter_context(socket.create_connection(server.server_address, timeout=10))
+            for _ in range(MOST_CONNECTIONS + 4)
+        ]
+        for each in held[MOST_CONNECTIONS:]:
+            with contextlib.suppress(ConnectionResetError):
+                assert each.recv(1) == b"", "one too many is closed"
+        assert threading.active_count() <= threads + MOST_CONNECTIONS
+        # What holds a connection without asking anything loses it.
+        monkeypatch.setattr(review_server, "LONGEST_S", 0.0)
+        assert [each.recv(1) for each in held[:MOST_CONNECTIONS]] == [b""] * MOST_CONNECTIONS
+        monkeypatch.undo()
+        assert eventually(lambda: status(server.url + "next")) == 200
+
+
+def test_a_failure_of_our_own_is_a_line_and_no_traceback(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> dict[str, Any]:
+        raise KeyError("\x1b[2J")
+
+    monkeypatch.setattr(server.sitting, "shown", fail)
+    with pytest.raises(OSError):
+        status(server.url + "next")
+    monkeypatch.undo()
+    assert status(server.url + "next") == 200
+    assert capsys.readouterr().err == "s2d: a request to the page failed: KeyError: '\\x1b[2J'\n"
 
 
 def test_a_port_that_is_taken_is_said(server: Server, store: LocalStore) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s2d_loop.curate.stopping import is_decided, risk_of_change, samples_needed
-from s2d_loop.curate.vote import Rule, decide
+from s2d_loop.curate.vote import LOW_SHARE, NO_MAJORITY, Rule, decide
+from s2d_loop.records import KEPT
 
 RULES = get_args(Rule)
 ANSWERS = st.sampled_from(["a", "b", "c", None])
@@ -105,6 +106,28 @@ def test_the_predicted_risk_is_that_of_counting_every_outcome() -> None:
     unseen = risk_of_change(["a"] * first, first + left, "unique_plurality", 0.0)
     both = risk_of_change(["a"] * first + ["b"] * second, budget, "unique_plurality", 0.0)
     assert both == pytest.approx(total + unseen)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "budget", "rule", "min_share", "reason"),
+    [
+        ("aa", 3, "absolute_majority", 0.0, KEPT),
+        ("aa", 4, "absolute_majority", 0.0, NO_MAJORITY),
+        ("aa", 0, "absolute_majority", 0.0, KEPT),
+        # A program may give more answers than it was run for.
+        ("aa..", 2, "absolute_majority", 0.0, NO_MAJORITY),
+        ("aa", 4, "unique_plurality", 0.5, KEPT),
+        ("aa", 5, "unique_plurality", 0.5, LOW_SHARE),
+        ("aa", 0, "unique_plurality", 0.5, KEPT),
+        ("aa...", 2, "unique_plurality", 0.5, LOW_SHARE),
+    ],
+)
+def test_a_majority_and_a_least_share_are_parts_of_the_budget(
+    drawn: str, budget: int, rule: Rule, min_share: float, reason: str
+) -> None:
+    """Of the samples drawn where there is no budget (0); those that can't be parsed count."""
+    answers = [None if letter == "." else letter for letter in drawn]
+    assert outcome(answers, rule, min_share, budget) == (reason, "a" if reason == KEPT else None)
 
 
 def _log_beta(a: float, b: float) -> float:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from s2d_loop import thoughts
 from s2d_loop.chat.loading import load_tokenizer
 from s2d_loop.chat.tokens import Chat
+from s2d_loop.config import HeldOutConfig
 from s2d_loop.config.load import load
 from s2d_loop.plan import distillation_plans, system1_plans
 from s2d_loop.records import HeldOut, Input, Message, Messages, Reply
@@ -64,7 +66,23 @@ class Script:
 
 def test_shipped_files_come_out_of_the_command_again(tmp_path: Path) -> None:
     for path in write_data(tmp_path):
-        assert path.read_bytes() == (DATA_DIR / path.name).read_bytes()
+        assert path.read_bytes() == (DATA_DIR / path.relative_to(tmp_path)).read_bytes()
+
+
+def test_the_judged_pairs_in_mt_benchs_form_are_the_ones_of_its_categories_and_nowhere_else() -> None:
+    config = HeldOutConfig(type="jsonl", path=str(DATA_DIR / "mt_bench" / "test.jsonl"), format="mt_bench")
+    read = read_heldout(config, "pairwise")
+    assert Counter(each.category for each in read).keys() == {
+        *("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
+    }
+    assert set(Counter(each.category for each in read).values()) == {30}
+    assert 90 < Counter(each.reference for each in read)["A"] < 150, (
+        "where the better answer stands tells nothing"
+    )
+    asked = {each.input.part("question") for each in read}
+    assert len(asked) == 240
+    for name in ("pairwise.unlabeled.jsonl", "pairwise.heldout.jsonl"):
+        assert not asked & {row["prompt"]["text"] for row in rows(name)}
 
 
 @pytest.mark.parametrize("name", NAMES)

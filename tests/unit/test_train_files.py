@@ -66,6 +66,27 @@ def test_nobody_elses_checkpoint_is_read(tmp_path: Path) -> None:
     assert find(tmp_path, known=False, attempt="attempt-1") == 3, "what the attempt itself wrote"
 
 
+@pytest.mark.parametrize("name", ["shard-2", ".hidden", "deeper/latest", "link"])
+def test_a_checkpoint_with_a_file_that_no_manifest_knows_is_not_read(tmp_path: Path, name: str) -> None:
+    whole = write_checkpoint(tmp_path, 3)
+    assert find(tmp_path) == 3
+    (whole / name).parent.mkdir(exist_ok=True)
+    if name == "link":
+        (whole / name).symlink_to(whole / "shard-0")
+    else:
+        (whole / name).write_text("stray")
+    assert find(tmp_path) is None
+    (whole / name).unlink()
+    assert find(tmp_path) == 3
+
+
+def test_a_shard_that_is_a_link_is_not_read(tmp_path: Path) -> None:
+    whole = write_checkpoint(tmp_path, 3)
+    (whole / "shard-1").rename(tmp_path / "elsewhere")
+    (whole / "shard-1").symlink_to(tmp_path / "elsewhere")
+    assert find(tmp_path) is None
+
+
 def test_every_damage_of_a_manifest_is_found(tmp_path: Path) -> None:
     file = write_checkpoint(tmp_path, 3) / "manifest-rank-00001.json"
     whole = file.read_bytes()
