@@ -68,8 +68,9 @@ class _Client:
         put, late = partial(self._bucket.put_new, path, data), partial(self._bucket.put_new_late, path, data)
         self._kernel.perform("put-new", path, put, late=late)
 
-    def cat_file(self, path: str) -> bytes:
-        return self._kernel.perform("get", path, partial(self._bucket.get, path))
+    def cat_file(self, path: str, start: int = 0, end: int | None = None) -> bytes:
+        data: bytes = self._kernel.perform("get", path, partial(self._bucket.get, path))
+        return data[start:end]
 
     def open(self, path: str, mode: str, block_size: int | None = None) -> Any:
         return io.BytesIO(self.cat_file(path)) if mode == "rb" else _Upload(path, self._bucket, self._kernel)

@@ -56,13 +56,15 @@ class Files:
 
     def open(
         self,
-        path: str,
+        path: str | int,
         mode: str = "r",
         buffering: int = -1,
         encoding: str | None = None,
         errors: str | None = None,
         newline: str | None = None,
     ) -> Any:
+        if isinstance(path, int):  # a handle
+            path = self._handles[path][2]
         disk, parts = self.place(path)
         if "r" in mode and "+" not in mode:
             number = self.perform("open", path, lambda: self.disks[disk].find(parts))
@@ -84,6 +86,10 @@ class Files:
             with contextlib.suppress(FileNotFoundError):
                 return here.find(parts)
         return here.create(parts, self.kernel.now, exclusive="x" in mode)
+
+    def below(self, folder: int, name: str) -> str:
+        """The path of a name in an open folder."""
+        return f"{self._handles[folder][2]}/{name}"
 
     def handle(self, disk: str, number: int, path: str) -> int:
         self._next += 1
@@ -212,9 +218,8 @@ def mounted(files: Files) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for module, names in _ROUTED.items():
             for name, answer in names.items():
-                stack.enter_context(
-                    mock.patch.object(module, name, _routed(getattr(module, name), getattr(files, answer)))
-                )
+                real, simulated = getattr(module, name), getattr(files, answer)
+                stack.enter_context(mock.patch.object(module, name, _routed(real, simulated, files)))
         yield
 
 
@@ -238,8 +243,10 @@ _ROUTED: dict[Any, dict[str, str]] = {
 }
 
 
-def _routed(real: Callable[..., Any], simulated: Callable[..., Any]) -> Callable[..., Any]:
+def _routed(real: Callable[..., Any], simulated: Callable[..., Any], files: Files) -> Callable[..., Any]:
     def call(path: Any, *args: Any, **kwargs: Any) -> Any:
+        if (kwargs.get("dir_fd") or 0) >= _FIRST_HANDLE:
+            path = files.below(kwargs.pop("dir_fd"), path)
         if type(path) is int:
             return (simulated if path >= _FIRST_HANDLE else real)(path, *args, **kwargs)
         where = os.fspath(path) if hasattr(path, "__fspath__") else path

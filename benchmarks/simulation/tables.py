@@ -38,12 +38,16 @@ class ParquetWriter:
 class ParquetFile:
     """`pyarrow.parquet.ParquetFile`, as far as the ledger and the trainer use it."""
 
+    num_row_groups = 1
+
     def __init__(self, file: IO[bytes]) -> None:
         self._reader = pa.ipc.open_stream(file.read())
+        self.schema_arrow = self._reader.schema
 
     def iter_batches(
         self,
         batch_size: int = 0,
+        row_groups: Sequence[int] = (0,),
         columns: Sequence[str] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """`a.b` gives all of column a, which is more than was asked for."""
@@ -53,6 +57,14 @@ class ParquetFile:
 
     def read(self) -> pa.Table:
         return self._reader.read_all()
+
+
+def check(file: IO[bytes]) -> int:
+    """`s2d_loop.unpacked.check`: how many rows a file has."""
+    file.seek(0)
+    rows = pa.ipc.open_stream(file.read()).read_all().num_rows
+    file.seek(0)
+    return int(rows)
 
 
 def write_table(table: pa.Table, path: str) -> None:

@@ -91,6 +91,8 @@ class World:
             mock.patch.object(time, "sleep", self.clock.sleep),
             mock.patch("s2d_loop.weights.ThreadPoolExecutor", _Serial),
             mock.patch("s2d_loop.ledger.pq", tables),
+            mock.patch("s2d_loop.table_files.pq", tables),
+            mock.patch("s2d_loop.unpacked.check", tables.check),
             mock.patch.object(pyarrow.parquet, "write_table", tables.write_table),
             mock.patch(
                 "s2d_loop.driver.resolved_yaml", lambda config: _resolved_yaml(config.model_dump_json())

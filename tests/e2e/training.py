@@ -125,6 +125,7 @@ def make_task(job: TrainJob) -> WorkerTask:
         attempt="attempt-0",
         checkpoints=[],
         chat=job.chat,
+        origin=None if job.origin is None else job.origin.path,
         template_arguments=job.template_arguments,
         progress_file=str(Path(job.scratch_dir, "progress.jsonl")),
         stop_file=str(Path(job.scratch_dir, "stop")),

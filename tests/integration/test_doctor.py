@@ -1,6 +1,7 @@
 """`s2d doctor`: clean on a run, and for each promise a forged run that breaks only that one."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from s2d_loop.clock import SystemClock
 from s2d_loop.doctor import NotThereError, as_json, as_text, examine
+from s2d_loop.doctor import rows as doctors_rows
 from s2d_loop.doctor.root import Local
 from s2d_loop.labels import read_labels
 from s2d_loop.ledger import Ledger
@@ -232,6 +234,35 @@ def test_what_lies_about_is_told_apart(run: Path) -> None:
         "evil.sh",
         "weights/link",
     }
+
+
+def test_a_pipe_that_lies_about_is_told_and_not_waited_for(run: Path) -> None:
+    os.mkfifo(run / "data/pipe")
+    os.mkfifo(run / "ledger/99999999.json")
+    wrong = {(file, what) for _, file, what in found(run)}
+    assert {
+        (f"{name}", "is a pipe, which no run has") for name in ("data/pipe", "ledger/99999999.json")
+    } <= wrong
+
+
+def test_questions_that_would_take_for_ever_are_given_up(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger's rows can all be of one id, and pair with each other."""
+    monkeypatch.setattr(doctors_rows, "_PER_CALL", 10)
+    monkeypatch.setattr(doctors_rows, "_STEPS", 0)
+    monkeypatch.setattr(doctors_rows, "_STEPS_PER_ROW", 1000)
+    assert found(run) == [], "a tenth of what is given is many times what an honest run takes"
+    monkeypatch.setattr(doctors_rows, "_STEPS_PER_ROW", 1)
+    assert any(
+        "could not be checked to the end (OperationalError: interrupted" in what for *_, what in found(run)
+    )
+
+
+def test_long_texts_take_little_of_the_disk_and_stay_apart() -> None:
+    one, two = ("x" * 10**6 + end for end in "ab")
+    ((first,), (second,)) = (doctors_rows._shortened((text,)) for text in (one, two))
+    assert first != second
+    assert len(first) == len(second) < 1000
+    assert doctors_rows._shortened(("s:f#0", 3, None)) == ("s:f#0", 3, None)
 
 
 @pytest.mark.parametrize(

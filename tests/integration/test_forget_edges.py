@@ -298,6 +298,7 @@ def test_rows_that_wait_are_delivered_from_the_round_on_in_which_they_came(tmp_p
     assert read(1, 0, limit=1) == (["0"], place(1), False)
     assert read(1, 2) == ([], {}, True)
     assert read(2, 0) == (["0", "1", "2"], place(3), False)
+    assert read(2, 1, limit=1) == (["1"], place(2), False), "the next one is there already"
     assert read(2, 2) == (["2"], place(3), False)
 
 
