@@ -25,8 +25,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.bombs import BOMBS
-from tests.support.forged import KINDS, bomb, copy_of, make_run, mutate, one_of_each
+from tests.support.forged import BOMBS, KINDS, bomb, copy_of, make_run, mutate, one_of_each
 from tests.support.hostile import Peak, complaints, snapshot
 
 MOST_MEMORY = 512 << 20

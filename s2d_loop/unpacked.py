@@ -58,8 +58,9 @@ def check(file: IO[bytes]) -> int:
     """
     try:
         footer = _footer(file)
+        texts = _Texts(file)
         for number, group in enumerate(footer[4]):
-            _check_group(file, number, group, footer[0])
+            _check_group(file, number, group, footer[0], texts)
     except (KeyError, IndexError, TypeError, AttributeError, pa.ArrowException) as error:
         raise UnpackError(f"isn't a Parquet file ({type(error).__name__}: {error})") from error
     file.seek(0)
@@ -113,13 +114,13 @@ class _Chunk:
         return self.num_coded * self.dictionary
 
 
-def _check_group(file: IO[bytes], number: int, group: Mapping[int, Any], end: int) -> None:
+def _check_group(file: IO[bytes], number: int, group: Mapping[int, Any], end: int, texts: "_Texts") -> None:
     chunks = [_chunk(file, column[3], end) for column in group[1]]
     taken = sum(chunk.held for chunk in chunks)
     for chunk in chunks:
         if taken > MOST_BYTES:
             break
-        taken += chunk.most_coded if chunk.most_coded <= _MEASURED else _text_bytes(file, number, chunk.path)
+        taken += chunk.most_coded if chunk.most_coded <= _MEASURED else texts.size(number, chunk.path)
     for what, size in (("values", taken), ("dictionaries", sum(chunk.dictionary for chunk in chunks))):
         if size > MOST_BYTES:
             raise UnpackError(
@@ -182,17 +183,32 @@ def _header(file: IO[bytes], at: int, end: int) -> tuple[dict[int, Any], int]:
             size *= 16
 
 
-def _text_bytes(file: IO[bytes], group: int, path: str) -> int:
-    """The length of all texts of a column, told by those of its dictionary's entries."""
-    file.seek(0)
-    parquet = pq.ParquetFile(file, read_dictionary=[path])
-    total = 0
-    for part in parquet.read_row_group(group, columns=[path], use_threads=False).column(0).chunks:
-        while not pa.types.is_dictionary(part.type):
-            part = part.flatten() if pa.types.is_list(part.type) else part.field(0)
-        lengths = pc.binary_length(part.dictionary).cast(pa.int64())
-        total += pc.sum(lengths.take(part.indices)).as_py() or 0
-    return total
+class _Texts:
+    """Adds up texts by the lengths of their dictionary's entries, so that none is unpacked."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._parquet: pq.ParquetFile | None = None
+
+    def size(self, group: int, path: str) -> int:
+        """The length of all texts of a column in a row group."""
+        if self._parquet is None:
+            # The footer is read once for all columns, for it grows with the file.
+            self._file.seek(0)
+            schema = pq.ParquetFile(self._file).schema
+            texts = [
+                c.path for c in map(schema.column, range(len(schema))) if c.physical_type == "BYTE_ARRAY"
+            ]
+            self._file.seek(0)
+            self._parquet = pq.ParquetFile(self._file, read_dictionary=texts)
+        total = 0
+        column = self._parquet.read_row_group(group, columns=[path], use_threads=False).column(0)
+        for part in column.chunks:
+            while not pa.types.is_dictionary(part.type):
+                part = part.flatten() if pa.types.is_list(part.type) else part.field(0)
+            lengths = pc.binary_length(part.dictionary).cast(pa.int64())
+            total += pc.sum(lengths.take(part.indices)).as_py() or 0
+        return total
 
 
 def _at(file: IO[bytes], start: int, length: int) -> bytes:

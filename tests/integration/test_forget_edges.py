@@ -85,6 +85,50 @@ def round_of(record: Record) -> int:
     return int(record.facts["iteration"]) if record.kind == "checkpoint" else record.iteration
 
 
+def come(folder: Path, source: str, numbers: list[int]) -> None:
+    """More questions at the end of a source."""
+    write_questions(folder / "more.jsonl", [PAIRS[number] for number in numbers])
+    with (folder / f"{source}.jsonl").open("a") as file:
+        file.write((folder / "more.jsonl").read_text())
+
+
+def told_late(folder: Path) -> tuple[Run, Run]:
+    """A run, and one that never sees `b` and `d`, whose other sources have a row more in round 2."""
+    held = {"a": [0, 1], "b": [3], "c": [4, 5], "d": [6]}
+    story = replace(EDGE, sources=held, inputs_per_iteration=3, rounds=2)
+    write_sources(folder, story)
+    runs = edge(folder, "run", story=story), edge(folder, "calm", without=("b", "d"), story=story)
+    for each in runs:
+        rounds_to(each, 1)
+    come(folder, "a", [8])
+    come(folder, "c", [9])
+    for each in runs:
+        rounds_to(each, 2)
+    return runs
+
+
+def test_rows_that_wait_are_delivered_from_the_round_on_in_which_they_came(tmp_path: Path) -> None:
+    run, _ = told_late(tmp_path)
+    forget(run.ledger, "b")
+    made = run.ledger.last("forget")
+    assert made is not None
+
+    def read(number: int, taken: int, limit: int = 9) -> tuple[list[str], Cursor, bool]:
+        source, *_ = with_replay(run.ledger, run.sources, number)
+        found = source.read({REPLAYED: {"forget": made.seq, "row": taken}}, limit)
+        return [each.id[-1] for each in found.inputs], found.cursor.get(REPLAYED, {}), found.exhausted
+
+    def place(row: int) -> Cursor:
+        return {"forget": made.seq, "row": row}
+
+    assert read(1, 0) == (["0", "1"], place(2), True)
+    assert read(1, 0, limit=1) == (["0"], place(1), False)
+    assert read(1, 2) == ([], {}, True)
+    assert read(2, 0) == (["0", "1", "2"], place(3), False)
+    assert read(2, 1, limit=1) == (["1"], place(2), False), "the next one is there already"
+    assert read(2, 2) == (["2"], place(3), False)
+
+
 def test_what_goes_begins_with_the_first_round_that_the_source_delivered_to(tmp_path: Path) -> None:
     write_sources(tmp_path, EDGE)
     run = edge(tmp_path, "run", trainer=Telling())
@@ -241,13 +285,6 @@ def test_rounds_that_a_forget_made_void_are_none_that_a_second_one_counts(tmp_pa
     assert examine(str(tmp_path / "run")).findings == []
 
 
-def come(folder: Path, source: str, numbers: list[int]) -> None:
-    """More questions at the end of a source."""
-    write_questions(folder / "more.jsonl", [PAIRS[number] for number in numbers])
-    with (folder / f"{source}.jsonl").open("a") as file:
-        file.write((folder / "more.jsonl").read_text())
-
-
 def test_the_copy_stays_until_the_rounds_of_an_earlier_forget_are_redone_too(tmp_path: Path) -> None:
     """All that waits is delivered in round 3; the first one made round 4 void as well."""
     write_sources(tmp_path, replace(EDGE, sources={**EDGE.sources, "c": list(range(8, 14))}))
@@ -263,43 +300,6 @@ def test_the_copy_stays_until_the_rounds_of_an_earlier_forget_are_redone_too(tmp
         again = edge(tmp_path, "run", without=("b", "d"))
         rounds_to(again, last)
         assert done(again.ledger, second) == again.ledger.swept(second.folder) == through
-
-
-def told_late(folder: Path) -> tuple[Run, Run]:
-    """A run, and one that never sees `b` and `d`, whose other sources have a row more in round 2."""
-    held = {"a": [0, 1], "b": [3], "c": [4, 5], "d": [6]}
-    story = replace(EDGE, sources=held, inputs_per_iteration=3, rounds=2)
-    write_sources(folder, story)
-    runs = edge(folder, "run", story=story), edge(folder, "calm", without=("b", "d"), story=story)
-    for each in runs:
-        rounds_to(each, 1)
-    come(folder, "a", [8])
-    come(folder, "c", [9])
-    for each in runs:
-        rounds_to(each, 2)
-    return runs
-
-
-def test_rows_that_wait_are_delivered_from_the_round_on_in_which_they_came(tmp_path: Path) -> None:
-    run, _ = told_late(tmp_path)
-    forget(run.ledger, "b")
-    made = run.ledger.last("forget")
-    assert made is not None
-
-    def read(number: int, taken: int, limit: int = 9) -> tuple[list[str], Cursor, bool]:
-        source, *_ = with_replay(run.ledger, run.sources, number)
-        found = source.read({REPLAYED: {"forget": made.seq, "row": taken}}, limit)
-        return [each.id[-1] for each in found.inputs], found.cursor.get(REPLAYED, {}), found.exhausted
-
-    def place(row: int) -> Cursor:
-        return {"forget": made.seq, "row": row}
-
-    assert read(1, 0) == (["0", "1"], place(2), True)
-    assert read(1, 0, limit=1) == (["0"], place(1), False)
-    assert read(1, 2) == ([], {}, True)
-    assert read(2, 0) == (["0", "1", "2"], place(3), False)
-    assert read(2, 1, limit=1) == (["1"], place(2), False), "the next one is there already"
-    assert read(2, 2) == (["2"], place(3), False)
 
 
 def test_a_second_forget_knows_in_which_round_rows_came(tmp_path: Path) -> None:

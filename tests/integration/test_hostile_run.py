@@ -111,13 +111,12 @@ def test_each_kind_of_file_and_each_kind_of_thing_is_in_a_case(run: Path) -> Non
 @pytest.mark.parametrize(
     ("table", "name"),
     [
+        *(
+            (name, "fitting")
+            for name in ("heldout", "inputs", "generations", "verdicts", "scored", "training", "examples")
+        ),
         ("heldout", "many_items"),
-        ("inputs", "large_page"),
-        ("generations", "repeated_text"),
-        ("verdicts", "hidden_items"),
-        ("scored", "announced_page"),
-        ("training", "no_items"),
-        ("examples", "repeated_items"),
+        ("generations", "large_page"),
     ],
 )
 def test_a_table_that_would_take_gigabytes_is_refused_by_every_reader(
@@ -129,7 +128,7 @@ def test_a_table_that_would_take_gigabytes_is_refused_by_every_reader(
     assert path in {each.file for _, each in examine(str(run)).findings}
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_forged_run_costs_no_reader_more_than_a_message(run: Path, seed: int) -> None:
     how = mutate(run, random.Random(seed))
-    assert found(run, page=seed % 4 == 0) == [], how
+    assert found(run, page=seed == 0) == [], how

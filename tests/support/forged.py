@@ -119,10 +119,27 @@ KINDS: dict[str, Callable[[Path, Path], None]] = {
 """What can stand in a file's place; each takes the file, and a folder outside of the run."""
 
 
+BOMBS = (*bombs.BOMBS, "fitting")
+
+
 def bomb(run: Path, path: str, name: str) -> None:
     """Put a file that asks for a gigabyte in place of a table, with a record that fits."""
+    if name == "fitting":
+        _fitting_bomb(run, path)
+        return
     data = bombs.BOMBS[name](GIB)
     replace_file(run, path, data, {"large_page": 4, "announced_page": 4, "repeated_text": 1024}.get(name, 1))
+
+
+def _fitting_bomb(run: Path, path: str) -> None:
+    """The table's own columns; one text of a megabyte is that of each of a thousand rows."""
+    table = pq.read_table(run / path)
+    table = table.take(pa.array([0] * 1024))
+    name = next(field.name for field in table.schema if field.type == pa.string())
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 1024, pa.int32()), ["x" * (GIB >> 10)])
+    at = table.schema.get_field_index(name)
+    table = table.set_column(at, pa.field(name, texts.type, nullable=False), texts)
+    _put(run, path, table, store_schema=False, dictionary_pagesize_limit=GIB)
 
 
 # Mutations
@@ -315,7 +332,7 @@ def _bytes(run: Path, rng: random.Random) -> str:
     data = bytearray((run / path).read_bytes())
     action = rng.choice(("turn", "turn", "turn", "footer", "cut", "bomb", "groups"))
     if action == "bomb":
-        bomb(run, path, name := rng.choice(list(bombs.BOMBS)))
+        bomb(run, path, name := rng.choice(BOMBS))
         return f"{path.rpartition('/')[2]} {name}"
     if action == "groups":
         _put(run, path, table, row_group_size=rng.choice((1, 2, 5)))

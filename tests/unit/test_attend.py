@@ -114,9 +114,10 @@ def test_a_run_that_hangs_ends_with_the_cause_a_record_and_stacks(ledger: Ledger
 
 
 def test_progress_however_slow_is_not_taken_for_a_hang(ledger: Ledger, tmp_path: Path) -> None:
-    config = RunConfig(dir="x", no_progress_s=0.5)
+    # Longer than the limit in all; a single step is a sixth of it, which a loaded machine may stretch.
+    config = RunConfig(dir="x", no_progress_s=1.5)
     with attended(config, ledger, SystemClock(), SilentProgress(), tmp_path) as run:
-        for _ in range(5):
-            time.sleep(0.3)
+        for _ in range(8):
+            time.sleep(0.25)
             run.safe_point()
     assert ledger.last("stalled") is None

@@ -185,6 +185,15 @@ def test_what_is_written_can_be_read_and_its_bytes_follow_from_its_rows(
         assert row_bytes(group).sum() <= group.nbytes
 
 
+def test_a_group_ends_at_the_row_that_fills_it_to_the_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part's own size is a byte more or less, by where it was cut."""
+    rows = pa.concat_tables([GOOD] * 12)
+    monkeypatch.setattr(table_files, "BYTES_PER_GROUP", int(row_bytes(rows)[:5].sum()))
+    for cuts in ([], list(range(1, 12)), [3, 4, 11]):
+        found = pq.ParquetFile(io.BytesIO(written(rows, cuts))).metadata
+        assert [found.row_group(n).num_rows for n in range(found.num_row_groups)] == [5, 5, 2]
+
+
 GOOD = table([Example("i", "s:f#0", "t", (Message("user", "q"),), (), None, 1.0, 1, "w", (5,))], Example)
 
 
