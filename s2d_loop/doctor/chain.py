@@ -194,6 +194,8 @@ def entry_of(path: str, data: bytes, seq: int, prev: str) -> Entry:
         counts = record["counts"]
         files = tuple(File(**{name: each[name] for name in File.__slots__}) for each in record["files"])
         for file in files:
+            if not all(isinstance(text, str) for text in (file.table, file.path, file.sha256)):
+                raise TypeError("a file without a name")
             inside(file.path)
         numbers = [counts["in"], counts["out"], *counts["dropped"].values()]
         numbers += [n for file in files for n in (file.rows, file.size)]

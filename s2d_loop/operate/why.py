@@ -29,9 +29,13 @@ def why(ledger: Ledger, wanted: str) -> list[dict[str, Any]]:
 
 
 def _in_round(ledger: Ledger, intake: Record, wanted: str, text: str) -> Iterator[dict[str, Any]]:
-    for each in ledger.tables(intake, "inputs", ["id", "task", "content_hash"]):
-        for row in _matching(each, wanted, text).to_pylist():
-            yield _claimed(ledger, intake.iteration, row["id"], row["task"])
+    claimed = {
+        row["id"]: row["task"]
+        for each in ledger.tables(intake, "inputs", ["id", "task", "content_hash"])
+        for row in _matching(each, wanted, text).to_pylist()
+    }
+    for name, task in claimed.items():
+        yield _claimed(ledger, intake.iteration, name, task)
     for dropped in rows(ledger.tables(intake, "dropped"), Dropped):
         if dropped.input.id == wanted or dropped.input.content_hash == text:
             yield {
@@ -72,7 +76,8 @@ def _route(ledger: Ledger, iteration: int, name: str) -> Route | None:
     record = ledger.stage(iteration, "triage")
     if record is None or not ledger.holds(record, "routes"):
         return None
-    return next(each for each in rows(ledger.tables(record, "routes"), Route) if each.input_id == name)
+    routes = rows(ledger.tables(record, "routes"), Route)
+    return next((each for each in routes if each.input_id == name), None)
 
 
 _NOTHING: dict[str, Any] = {"votes": [], "target": None}

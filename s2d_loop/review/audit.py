@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import nsmallest
+from itertools import zip_longest
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 
 from s2d_loop.evaluate.references import majority, review_says
 from s2d_loop.labels import Standing
-from s2d_loop.ledger import Ledger, Record
+from s2d_loop.ledger import Ledger, LedgerError, Record
 from s2d_loop.records import Generation, Input, Verdict, digest, rows
 from s2d_loop.tasks.base import Task
 from s2d_loop.triage.routes import AUDIT
@@ -85,16 +86,23 @@ def audited(
     assert generated is not None
     assert curated is not None
     names = pa.array(wanted, pa.string())
-    # Both are in the inputs' order, so they come in the same batches.
-    for said, judged in zip(
-        ledger.tables(generated, "generations"), ledger.tables(curated, "verdicts"), strict=True
-    ):
-        mask = pc.is_in(pc.struct_field(said["input"], "id"), value_set=names)
-        pairs = zip(rows(said.filter(mask), Generation), rows(judged.filter(mask), Verdict), strict=True)
-        for generation, verdict in pairs:
-            parse = tasks[generation.input.task].parse
-            direct = tuple(parse(s.text) if s.finished else None for s in generation.direct)
-            yield Audited(iteration, generation.input, verdict.answer, direct)
+
+    def chosen(record: Record, table: str) -> Iterator[pa.Table]:
+        for each in ledger.tables(record, table):
+            yield each.filter(pc.is_in(pc.struct_field(each["input"], "id"), value_set=names))
+
+    # Both are in the inputs' order.
+    pairs = zip_longest(
+        rows(chosen(generated, "generations"), Generation), rows(chosen(curated, "verdicts"), Verdict)
+    )
+    for generation, verdict in pairs:
+        if generation is None or verdict is None or generation.input.id != verdict.input.id:
+            raise LedgerError(
+                f"{ledger.store.root}: round {iteration} has other verdicts than generations: run `s2d doctor`"
+            )
+        parse = tasks[generation.input.task].parse
+        direct = tuple(parse(s.text) if s.finished else None for s in generation.direct)
+        yield Audited(iteration, generation.input, verdict.answer, direct)
 
 
 def audited_accuracy(

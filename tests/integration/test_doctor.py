@@ -309,6 +309,14 @@ def test_a_fact_of_another_form_is_named_with_its_record(
     }
 
 
+@pytest.mark.parametrize("key", ["table", "path", "sha256"])
+def test_a_file_that_is_named_by_no_text_is_told(run: Path, key: str) -> None:
+    change_record(run, "curate", lambda row: row["files"][0].update({key: {}}))
+    assert ("ledger unbroken", "a file without a name") in {
+        (check, what.rpartition(": ")[2]) for check, _, what in found(run)
+    }
+
+
 def test_whatever_else_a_check_stumbles_over_is_a_finding_not_a_crash(run: Path) -> None:
     change_record(run, "evaluate", fact("facts.labels", {"ada": 3}))
     assert any("could not be checked" in what for _, _, what in found(run))
