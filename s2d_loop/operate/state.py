@@ -43,15 +43,15 @@ def state(ledger: Ledger) -> State:
 def runs(folder: str, clock: Clock) -> Iterator[dict[str, Any]]:
     """The runs directly under a folder or URI, one dict each; one that can't be read says why."""
     store = open_store(folder)
-    # `..` as the last part is no name that a parent could list.
-    root = store.root if "://" in store.root else os.path.normpath(store.root)
+    # A store follows no link, and lists no `..`.
+    root = store.root if "://" in store.root else os.path.realpath(store.root)
     above, _, last = root.rpartition("/")
     # A store lists what is under its root, so the folder's own names are its parent's to list.
     for name in open_store(above or "/").list(last):
-        if "00000001.json" not in store.list(f"{name}/ledger"):
-            continue
         try:
-            yield {"run": name, **_row(Ledger(open_store(f"{root}/{name}"), clock))}
+            each = open_store(f"{root}/{name}")
+            if "00000001.json" in each.list("ledger"):
+                yield {"run": name, **_row(Ledger(each, clock))}
         except S2DError as error:
             yield {"run": name, "state": "damaged", "why": str(error)}
 
