@@ -153,7 +153,8 @@ async def _sample(x: Input, plan: Plan, call_model: CallModel, shared: Shared) -
         outputs = [as_samples(run.result()) for run in runs]
         llms += wave
         for llm, run, output in zip(wave, runs, outputs, strict=True):
-            turns += _turns(llm, run.result(), range(len(samples), len(samples) + len(output)))
+            if plan.keep_turns:
+                turns += _turns(llm, run.result(), range(len(samples), len(samples) + len(output)))
             samples += output
         per_run, left, more = max(1, len(outputs[0])), plan.samples - len(llms), 0
         if left and plan.stop is not None:
@@ -164,7 +165,7 @@ async def _sample(x: Input, plan: Plan, call_model: CallModel, shared: Shared) -
         calls=[call for llm in llms for call in llm.calls],
         replies=[reply for llm in llms for reply in llm.replies],
         planned=len(samples) + (plan.samples - len(llms)) * per_run,
-        turns=tuple(turns) if plan.keep_turns else (),
+        turns=tuple(turns),
     )
 
 

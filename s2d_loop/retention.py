@@ -23,7 +23,7 @@ from s2d_loop.weights import folder_of
 KeepTraces = Literal["none", "rejected", "all"]
 
 _ATTEMPT = re.compile(
-    r"(?:data/\d{5,}/[a-z]+|weights/\.?\d{5,})-(?P<lease>\d{5,})-[0-9a-f]{12}"
+    rf"(?:data/\d{{5,}}/[a-z]+|weights/\.?\d{{5,}})-(?P<attempt>{folders.ATTEMPT})"
     r"(?:/[A-Za-z0-9_.-]+|\.partial-[0-9a-f]{8}|\.[0-9a-f]{12})?"
 )
 """All that is ever removed: an attempt's folder, by the lease that it was made under, and what is in one or beside it."""
@@ -156,4 +156,4 @@ def _remove(store: Store, paths: Iterable[str], weights_dir: Path | None) -> Non
 def _lease_of(path: str) -> float:
     """The lease that an attempt was made under; of other names, one that is never over."""
     found = _ATTEMPT.fullmatch(path)
-    return int(found["lease"]) if found else math.inf
+    return int(found["attempt"].partition("-")[0]) if found else math.inf
